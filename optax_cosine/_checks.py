@@ -1,0 +1,90 @@
+"""Rules for arguments, and the wording of every error.
+
+Each rule takes the name the user wrote and the value, and returns the number to store.
+Traced values cannot be looked at: they are moved into range instead, so that no
+schedule built from them is ever NaN.
+"""
+
+import numbers
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+LARGEST = 2**31 - 1  # the largest int32, and so the largest count Optax reaches
+_HUGEST = float(np.finfo(np.float32).max)
+_TINIEST = float(np.finfo(np.float32).tiny)
+
+
+def is_traced(value: Any) -> bool:
+    return isinstance(value, Tracer)
+
+
+def _scalar(name: str, value: Any) -> Any:
+    """`value` as a Python number, or as it is when traced."""
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        if np.ndim(value) != 0:
+            raise ValueError(
+                f"{name} must be one number, got an array of shape {np.shape(value)}: "
+                "for many schedules at once, build them under jax.vmap."
+            )
+        if is_traced(value):
+            return value
+        value = np.asarray(value).astype(_widest(value)).item()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    return value
+
+
+def _widest(value: Any) -> Any:
+    # bfloat16 and its kin are no Python numbers until they are float64.
+    return np.float64 if jnp.issubdtype(value.dtype, jnp.floating) else value.dtype
+
+
+def rate(name: str, value: Any) -> Any:
+    """A finite value of either sign; `float32` must be able to hold it."""
+    value = _scalar(name, value)
+    if is_traced(value):
+        return value
+    if not abs(value) <= _HUGEST:
+        raise ValueError(f"{name} must be finite in float32, got {value!r}.")
+    return value
+
+
+def positive(name: str, value: Any) -> Any:
+    """A number above 0, neither lost nor infinite in float32."""
+    if is_traced(value := _scalar(name, value)):
+        return jnp.maximum(value, _TINIEST)
+    if not _TINIEST <= value <= _HUGEST:
+        raise ValueError(f"{name} must be a finite number above 0, got {value!r}.")
+    return value
+
+
+def whole_steps(name: str, value: Any, *, minimum: int = 1) -> Any:
+    """A whole number of steps, `minimum` to 2**31 - 1; `1e4` is the int 10000."""
+    if is_traced(value := _scalar(name, value)):
+        return value
+    if 0 < value < 1:
+        raise ValueError(
+            f"{name} must be a whole number of steps, got {value!r}: "
+            f"for a fraction of the run write round({value!r} * total_steps)."
+        )
+    if not minimum <= value <= LARGEST:
+        raise ValueError(
+            f"{name} must be from {minimum} to 2**31 - 1 steps, got {value!r}."
+        )
+    if value != int(value):
+        raise ValueError(f"{name} must be a whole number of steps, got {value!r}.")
+    return int(value)
+
+
+def no_rise(high_name: str, high: Any, low_name: str, low: Any) -> None:
+    """A named curve anneals: its floor is not above where it starts."""
+    if is_traced(high) or is_traced(low) or low <= high:
+        return
+    raise ValueError(
+        f"{low_name}={low!r} is above {high_name}={high!r}; {low_name} is a rate, not "
+        f"a ratio: for a tenth of {high_name} write {low_name}=0.1 * {high_name}."
+    )
