@@ -7,16 +7,16 @@ cancels. Rounding happens once per function, so a later step never falls behind 
 earlier one.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 # pi/2 in two parts, the first of 12 bits: see `_leading_bits`.
 _QUARTER_TURN_HIGH = 3217 / 2048
-_QUARTER_TURN_LOW = np.pi / 2 - _QUARTER_TURN_HIGH
+_QUARTER_TURN_LOW = math.pi / 2 - _QUARTER_TURN_HIGH
 
 
 class Sum(NamedTuple):
@@ -64,22 +64,27 @@ def power(base: Array, rest: Array, exponent: Array) -> tuple[Array, Array]:
 
     An exponent of 1 changes no bit of either.
     """
-    raised, unchanged = base**exponent, exponent == 1
+    # Of base and rest the smaller is the precise one; either logarithm keeps to its
+    # side of the middle, so that no step goes back there.
+    log_base = lax.select(
+        rest < base,
+        jnp.maximum(jnp.log1p(-rest), -math.log(2)),
+        jnp.minimum(jnp.log(base), -math.log(2)),
+    )
+    raised, unchanged = jnp.exp(exponent * log_base), exponent == 1
     return lax.select(unchanged, base, raised), lax.select(unchanged, rest, 1 - raised)
 
 
 @power.defjvp
 def _power_jvp(primals, tangents):
-    # Derived by hand: `select` would hide the exponent at 1, and the slope of `**` at
-    # base 0 may be infinite. There it is taken as 0.
+    # Derived by hand: `select` would hide the exponent at 1, and at base 0, where the
+    # slope may be infinite, it is taken as 0.
     base, _, exponent = primals
     base_dot, _, exponent_dot = tangents
     raised, complement = power(*primals)
     positive = jnp.where(base > 0, base, 1)
-    slope = jnp.where(
-        (base > 0) | (exponent == 1), exponent * positive ** (exponent - 1), 0
-    )
-    raised_dot = slope * base_dot + raised * jnp.log(positive) * exponent_dot
+    base_part = exponent * raised / positive * base_dot
+    raised_dot = base_part + raised * jnp.log(positive) * exponent_dot
     return (raised, complement), (raised_dot, -raised_dot)
 
 
@@ -92,6 +97,6 @@ def half_cosine(gone: Array, left: Array, error: Array) -> tuple[Array, Array]:
     near = lax.select(first_half, gone, left)
     high = _leading_bits(lax.stop_gradient(near))
     low = (near - high) + error
-    angle = high * _QUARTER_TURN_HIGH + (high * _QUARTER_TURN_LOW + low * (np.pi / 2))
+    angle = high * _QUARTER_TURN_HIGH + (high * _QUARTER_TURN_LOW + low * (math.pi / 2))
     small, large = jnp.sin(angle) ** 2, jnp.cos(angle) ** 2
     return lax.select(first_half, small, large), lax.select(first_half, large, small)
