@@ -64,36 +64,41 @@ def power(base: Array, rest: Array, exponent: Array) -> tuple[Array, Array]:
 
     An exponent of 1 changes no bit of either.
     """
-    # Of base and rest the smaller is the precise one; either logarithm keeps to its
-    # side of the middle, so that no step goes back there.
-    log_base = lax.select(
+    raised, unchanged = jnp.exp(exponent * _log(base, rest)), exponent == 1
+    return lax.select(unchanged, base, raised), lax.select(unchanged, rest, 1 - raised)
+
+
+def _log(base: Array, rest: Array) -> Array:
+    # From whichever is the smaller, and so the more precise. Each form keeps to its
+    # side of the middle, where a step back would otherwise be possible.
+    return lax.select(
         rest < base,
         jnp.maximum(jnp.log1p(-rest), -math.log(2)),
         jnp.minimum(jnp.log(base), -math.log(2)),
     )
-    raised, unchanged = jnp.exp(exponent * log_base), exponent == 1
-    return lax.select(unchanged, base, raised), lax.select(unchanged, rest, 1 - raised)
 
 
 @power.defjvp
 def _power_jvp(primals, tangents):
     # Derived by hand: `select` would hide the exponent at 1, and at base 0, where the
     # slope may be infinite, it is taken as 0.
-    base, _, exponent = primals
+    base, rest, exponent = primals
     base_dot, _, exponent_dot = tangents
     raised, complement = power(*primals)
-    positive = jnp.where(base > 0, base, 1)
-    base_part = exponent * raised / positive * base_dot
-    raised_dot = base_part + raised * jnp.log(positive) * exponent_dot
+    inside = base > 0
+    slope = exponent * raised / jnp.where(inside, base, 1)
+    log = jnp.where(inside, _log(base, rest), 0)
+    raised_dot = slope * base_dot + raised * log * exponent_dot
     return (raised, complement), (raised_dot, -raised_dot)
 
 
-def half_cosine(gone: Array, left: Array, error: Array) -> tuple[Array, Array]:
+def half_cosine(
+    gone: Array, left: Array, first_half: Array, error: Array
+) -> tuple[Array, Array]:
     """The weights `(1 - w, w)` of half a cosine, `w = cos(pi/2 * gone)**2`.
 
-    `gone + left` is 1, and the smaller of them is `error` short of the truth.
+    The smaller of `gone` and `left`, whose sum is 1, is `error` short of the truth.
     """
-    first_half = gone <= left
     near = lax.select(first_half, gone, left)
     high = _leading_bits(lax.stop_gradient(near))
     low = (near - high) + error

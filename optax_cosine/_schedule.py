@@ -151,9 +151,10 @@ def _ends(lengths: Iterable[Any], dtype: Any) -> Iterable[Instant]:
 def _add(start: Instant, steps: Instant) -> Instant:
     """`start + steps`; beyond 2**31 - 1 there is no time."""
     part = start.part + steps.part
-    carry = jnp.floor(part).astype(np.int32)
-    room = LARGEST - start.whole
-    return Instant(start.whole + jnp.minimum(steps.whole + carry, room), part - carry)
+    carry = jnp.floor(part)
+    steps_with_carry = steps.whole + carry.astype(np.int32)
+    whole = start.whole + jnp.minimum(steps_with_carry, LARGEST - start.whole)
+    return Instant(whole, part - carry)
 
 
 def _saturated(count: ArrayLike) -> ArrayLike:
@@ -168,14 +169,14 @@ def _saturated(count: ArrayLike) -> ArrayLike:
 def _as_instant(steps: ArrayLike, dtype: Any) -> Instant:
     """`steps` of any real dtype, clamped to [0, 2**31 - 1] before it is converted."""
     steps = jnp.asarray(steps)
+    if steps.dtype.itemsize < 4:
+        is_float = jnp.issubdtype(steps.dtype, jnp.floating)
+        steps = steps.astype(np.float32 if is_float else np.int32)
     if jnp.issubdtype(steps.dtype, jnp.floating):
-        steps = steps.astype(jnp.promote_types(steps.dtype, np.float32))
         whole = jnp.floor(jnp.clip(steps, 0, 2.0**31))
         inside = (steps >= 0) & (steps < 2.0**31)
         part = jnp.where(inside, steps - whole, 0)
         return Instant(whole.astype(np.int32), part.astype(dtype))
-    if steps.dtype.itemsize < 4:
-        steps = steps.astype(np.int32)
     whole = jnp.clip(steps, 0, LARGEST).astype(np.int32)
     return Instant(whole, lax.full_like(whole, 0, dtype))
 
@@ -221,12 +222,15 @@ def _shifted(column: Array) -> Array:
 def _value(rows: _Row, count: Array) -> Array:
     now = _as_instant(count, rows.init_value.dtype)
     row = jax.tree.map(functools.partial(_entry, _index(rows.end, now)), rows)
-    gone, left, error = _fractions(row, now)
+    gone, left, first_half, error = _fractions(row, now)
     gone, left = power(gone, left, row.time_exponent)
-    error = lax.select(row.time_exponent == 1, error, jnp.zeros_like(error))
-    cosine_gone, cosine_left = half_cosine(gone, left, error)
-    gone = lax.select(row.shape == COSINE, cosine_gone, gone)
-    left = lax.select(row.shape == COSINE, cosine_left, left)
+    first_half, error = _select(
+        row.time_exponent == 1,
+        (first_half, error),
+        (gone < left, jnp.zeros_like(error)),
+    )
+    bent = half_cosine(gone, left, first_half, error)
+    gone, left = _select(row.shape == COSINE, bent, (gone, left))
     left, gone = power(left, gone, row.exponent)
     return _between(row.init_value, row.end_value, gone, left)
 
@@ -251,8 +255,11 @@ def _entry(index: Any, column: Array) -> Array:
     return column.at[index].get(mode="promise_in_bounds")
 
 
-def _fractions(row: _Row, now: Instant) -> tuple[Array, Array, Array]:
-    """The fractions of a phase gone and left, and the error of the smaller one."""
+def _fractions(row: _Row, now: Instant) -> tuple[Array, Array, Array, Array]:
+    """The fractions gone and left, whether gone is the smaller, and that one's error.
+
+    In the middle of a very long phase both round to a half: only the integers tell.
+    """
     now = _select(_reached(now, row.end), row.end, now)
     elapsed = Instant(now.whole - row.start.whole, now.part - row.start.part)
     remaining = Instant(row.end.whole - now.whole, row.end.part - now.part)
@@ -260,7 +267,8 @@ def _fractions(row: _Row, now: Instant) -> tuple[Array, Array, Array]:
     first_half = lead + (elapsed.part - remaining.part) < 0
     near = as_sum(*_select(first_half, elapsed, remaining))
     small, error = ratio(near, row.steps, row.inverse)
-    return *_select(first_half, (small, 1 - small), (1 - small, small)), error
+    gone, left = _select(first_half, (small, 1 - small), (1 - small, small))
+    return gone, left, first_half, error
 
 
 def _select(which: Array, on_true: Any, on_false: Any) -> Any:
@@ -269,10 +277,13 @@ def _select(which: Array, on_true: Any, on_false: Any) -> Any:
 
 def _between(init_value: Array, end_value: Array, gone: Array, left: Array) -> Array:
     """From the nearer of the two values, so that both are met to the bit."""
-    half = end_value / 2 - init_value / 2  # the whole difference might overflow
-    from_start = init_value + half * (2 * gone)
-    from_end = end_value - half * (2 * left)
-    # In the middle the two may differ by a rounding, which must not be a step back.
-    middle = init_value + half
-    backwards = jnp.sign(half) * (from_end - middle) < 0
-    return lax.select(gone <= left, from_start, lax.select(backwards, middle, from_end))
+    # In two halves, because the difference of two finite values may overflow.
+    half = end_value / 2 - init_value / 2
+    from_start = (init_value + half * gone) + half * gone
+    from_end = (end_value - half * left) - half * left
+    # In the middle the two may differ by a rounding, which must not be a step back. It
+    # is taken out of the value alone: the derivative stays.
+    overlap = (init_value + half / 2) + half / 2 - from_end
+    overlap = lax.select(jnp.sign(half) * overlap > 0, overlap, jnp.zeros_like(half))
+    from_end = from_end + lax.stop_gradient(overlap)
+    return lax.select(gone <= left, from_start, from_end)
