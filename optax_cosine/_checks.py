@@ -44,13 +44,13 @@ def _widest(value: Any) -> Any:
 
 
 def rate(name: str, value: Any) -> Any:
-    """A finite value of either sign; `float32` must be able to hold it."""
-    value = _scalar(name, value)
-    if is_traced(value):
-        return value
-    if not abs(value) <= _HUGEST:
-        raise ValueError(f"{name} must be finite in float32, got {value!r}.")
-    return value
+    """A value of either sign, finite in float32; NumPy's and JAX's keep their dtype."""
+    number = _scalar(name, value)
+    if is_traced(number):
+        return number
+    if not abs(number) <= _HUGEST:
+        raise ValueError(f"{name} must be finite in float32, got {number!r}.")
+    return np.asarray(value)[()] if hasattr(value, "dtype") else number
 
 
 def positive(name: str, value: Any) -> Any:
@@ -84,6 +84,7 @@ def no_rise(high_name: str, high: Any, low_name: str, low: Any) -> None:
     """A named curve anneals: its floor is not above where it starts."""
     if is_traced(high) or is_traced(low) or low <= high:
         return
+    low, high = _scalar(low_name, low), _scalar(high_name, high)
     raise ValueError(
         f"{low_name}={low!r} is above {high_name}={high!r}; {low_name} is a rate, not "
         f"a ratio: for a tenth of {high_name} write {low_name}=0.1 * {high_name}."

@@ -28,7 +28,8 @@ class Sum(NamedTuple):
 
 def as_sum(whole: Array, part: Array) -> Sum:
     """The integer `whole`, which may need 31 bits, plus the float `part`."""
-    main = whole.astype(part.dtype)
+    # At most the largest float32 that is an int32 too.
+    main = jnp.minimum(whole.astype(part.dtype), 2.0**31 - 128)
     return Sum(main, (whole - main.astype(whole.dtype)).astype(part.dtype) + part)
 
 

@@ -158,11 +158,15 @@ def _add(start: Instant, steps: Instant) -> Instant:
 
 
 def _saturated(count: ArrayLike) -> ArrayLike:
-    """Host integers within int32, where JAX would wrap or refuse them."""
+    """Wide host numbers within int32, where JAX would wrap or refuse them."""
     if isinstance(count, int):
         return np.int32(min(max(count, 0), LARGEST))
-    if isinstance(count, (np.ndarray, np.integer)) and count.dtype.kind in "iu":
-        return np.clip(count.astype(np.float64), 0, LARGEST).astype(np.int32)
+    if isinstance(count, (float, np.ndarray, np.generic)):
+        count = np.asarray(count)
+        if count.dtype in (np.uint32, np.int64, np.uint64):
+            return np.clip(count, 0, LARGEST).astype(np.int32)
+        if count.dtype == np.float64:
+            return np.clip(count, 0, 2.0**31)
     return count
 
 

@@ -18,8 +18,9 @@ hypothesis.settings.load_profile("seeded")
 
 @pytest.fixture
 def x64():
-    with jax.enable_x64(True):
-        yield
+    jax.config.update("jax_enable_x64", val=True)
+    yield
+    jax.config.update("jax_enable_x64", val=False)
 
 
 @pytest.fixture

@@ -1,0 +1,295 @@
+"""The table: counts of every kind, dtypes, phases, and the same answer everywhere."""
+
+import math
+import pickle
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+import optax_cosine as oc
+from optax_cosine import _schedule
+from optax_cosine._schedule import COSINE, LINEAR, Phase
+
+LARGEST = 2**31 - 1
+
+
+@pytest.fixture
+def schedule():
+    return oc.cosine_annealing_schedule(0.1, 100, end_value=0.001)
+
+
+class ScheduleVariants(chex.TestCase):
+    @chex.variants(
+        with_jit=True,
+        without_jit=True,
+        with_device=True,
+        without_device=True,
+        with_pmap=True,
+    )
+    def test_all_ways_of_calling_agree(self):
+        schedule = oc.cosine_annealing_schedule(0.1, 100, end_value=0.001)
+        called = self.variant(lambda count: schedule(count))
+        for count in (0, 1, 33, 50, 99, 100, 101):
+            exact = reference.cosine_annealing(0.1, 100, count, 0.001)
+            value = np.unique(called(jnp.int32(count)))
+            assert value.shape == (1,)
+            assert reference.ulps(value[0], exact) <= 8
+
+    @chex.variants(with_jit=True, without_jit=True, with_device=True, with_pmap=True)
+    def test_a_schedule_may_be_an_argument(self):
+        schedule = oc.cosine_annealing_schedule(0.1, 100, end_value=0.001)
+        called = self.variant(lambda schedule, count: schedule(count))
+        np.testing.assert_allclose(
+            np.unique(called(schedule, jnp.int32(50))), 0.0505, rtol=1e-6
+        )
+
+
+def test_two_devices_exist_wherever_the_platform_is_cpu():
+    assert jax.default_backend() != "cpu" or jax.device_count() >= 2
+
+
+COUNT_DTYPES = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32"]
+FLOAT_DTYPES = ["float16", "bfloat16", "float32"]
+
+
+@pytest.mark.parametrize("dtype", [*COUNT_DTYPES, *FLOAT_DTYPES])
+def test_counts_of_every_dtype_mean_the_same(schedule, dtype):
+    counts = jnp.array([0, 1, 1, 0] if dtype == "bool" else [0, 7, 50, 101], dtype)
+    values = schedule(counts)
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, schedule(counts.astype(np.int32)))
+    np.testing.assert_array_equal(values[1], jax.jit(schedule)(counts[1]))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "float64"])
+def test_wide_counts_mean_the_same(schedule, dtype, x64):
+    counts = jnp.array([0, 7, 50, 101], dtype)
+    np.testing.assert_array_equal(schedule(counts), schedule(counts.astype(np.int32)))
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        np.int64(2**31),
+        np.int64(2**40),
+        np.uint32(2**31),
+        np.uint32(2**32 - 1),
+        np.uint64(2**64 - 1),
+        np.array([2**31, 2**62]),
+        jnp.uint32(2**32 - 1),
+        jnp.float32(3e9),
+        jnp.float32(jnp.inf),
+        np.float64(1e300),
+        2**31,
+        10**100,
+        1e30,
+    ],
+)
+@pytest.mark.parametrize("steps", [100, LARGEST])
+def test_a_count_beyond_int32_is_past_the_end(count, steps):
+    schedule = oc.cosine_annealing_schedule(0.1, steps, end_value=0.001)
+    traced = jax.jit(lambda steps, c: oc.cosine_annealing_schedule(0.1, steps)(c))
+    assert np.all(schedule(count) == np.float32(0.001))
+    if not isinstance(count, int):
+        assert np.all(traced(steps, schedule(count) * 0 + 3e9) == 0)
+
+
+@pytest.mark.parametrize("count", [2**31, 2**33, 2**62])
+def test_a_wide_count_beyond_int32_is_past_the_end_under_x64(schedule, count, x64):
+    for dtype in ("int64", "uint64", "float64"):
+        assert jax.jit(schedule)(jnp.array(count, dtype)) == np.float32(0.001)
+
+
+@pytest.mark.parametrize("count", [np.int64(-(2**40)), -1, -(10**30), -0.5, -jnp.inf])
+def test_a_negative_count_is_before_the_start(schedule, count):
+    assert schedule(count) == np.float32(0.1)
+
+
+def test_fractional_counts_lie_on_the_curve(schedule):
+    for count in (0.25, 33.5, 49.999, 50.001, 99.75):
+        exact = reference.cosine_annealing(0.1, 100, float(np.float32(count)), 0.001)
+        assert reference.ulps(schedule(count), exact) <= 8
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (3,), (2, 3), (2, 1, 3)])
+def test_arrays_of_counts_are_evaluated_elementwise(schedule, shape):
+    counts = np.arange(math.prod(shape)).reshape(shape) * 17
+    values = schedule(counts)
+    assert values.shape == shape
+    np.testing.assert_array_equal(
+        values, np.array([schedule(np.int32(c)) for c in counts.flat]).reshape(shape)
+    )
+
+
+def test_vmap_scan_and_eager_agree_to_the_bit(schedule):
+    counts = jnp.arange(-3, 110)
+    expected = schedule(counts)
+    _, scanned = jax.lax.scan(lambda c, x: (c, schedule(x)), None, counts)
+    np.testing.assert_array_equal(jax.vmap(schedule)(counts), expected)
+    np.testing.assert_array_equal(scanned, expected)
+
+
+def test_a_schedule_works_under_cond_and_checkpoint(schedule):
+    branch = jax.lax.cond(jnp.bool(1), schedule, lambda _: jnp.float32(0), 50)
+    np.testing.assert_allclose(branch, 0.0505, rtol=1e-6)
+    slope = jax.grad(jax.checkpoint(schedule))(25.0)
+    np.testing.assert_allclose(slope, jax.grad(schedule)(25.0), rtol=1e-6)
+
+
+def test_a_python_int_is_answered_without_jax(schedule):
+    with jax.disable_jit(), jax.transfer_guard("disallow"):
+        assert isinstance(schedule(7), np.float32)
+
+
+def test_values_are_strong_float32_whatever_goes_in(schedule):
+    assert schedule(jnp.int32(7)).dtype == np.float32
+    assert not schedule(jnp.int32(7)).weak_type
+    for dtype in ("bfloat16", "float16"):
+        traced = jax.jit(oc.cosine_annealing_schedule)(jnp.array(0.1, dtype), 100)
+        assert traced(jnp.int32(7)).dtype == np.float32
+        assert not traced(jnp.int32(7)).weak_type
+
+
+def test_values_are_float64_under_x64_unless_the_numbers_are_float32(x64):
+    count = jnp.int64(33)
+    wide = oc.cosine_annealing_schedule(0.1, 100)
+    narrow = oc.cosine_annealing_schedule(np.float32(0.1), 100)
+    traced = jax.jit(oc.cosine_annealing_schedule)
+    assert wide(count).dtype == wide(33).dtype == np.float64
+    assert narrow(count).dtype == narrow(33).dtype == np.float32
+    assert traced(jnp.float64(0.1), 100)(count).dtype == np.float64
+    assert traced(jnp.float32(0.1), 100)(count).dtype == np.float32
+    truth = 0.1 * math.cos(math.pi / 2 * 0.33) ** 2
+    np.testing.assert_allclose(wide(count), truth, rtol=1e-15)
+    np.testing.assert_allclose(wide(33), truth, rtol=1e-15)
+
+
+def test_every_number_is_a_leaf_and_the_structure_holds_none(schedule):
+    other = oc.cosine_annealing_schedule(3.0, 7, end_value=1.0, exponent=2.0)
+    assert jax.tree.structure(schedule) == jax.tree.structure(other)
+    assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(schedule))
+    doubled = jax.tree.map(jnp.asarray, schedule)
+    np.testing.assert_array_equal(doubled(jnp.arange(9)), schedule(jnp.arange(9)))
+
+
+def test_abstract_and_pickled_schedules_keep_their_structure(schedule):
+    schedule(3)
+    copied = pickle.loads(pickle.dumps(schedule))
+    chex.assert_trees_all_equal(copied, schedule)
+    assert copied(50) == schedule(50)
+    abstract = jax.eval_shape(lambda: schedule)
+    assert jax.tree.structure(abstract) == jax.tree.structure(schedule)
+
+
+def test_a_stack_of_schedules_says_that_it_wants_vmap():
+    stack = jax.vmap(oc.cosine_annealing_schedule, (0, None))(jnp.arange(3.0), 10)
+    for count in (1, jnp.int32(1)):
+        with pytest.raises(ValueError, match=r"batch shape \(3,\): .* jax\.vmap"):
+            stack(count)
+
+
+def test_one_phase_adds_one_kernel_at_most_to_a_training_step(standard_promotion):
+    import optax
+
+    params = {name: jnp.ones((64, 64)) for name in "abcd"}
+
+    def kernels(learning_rate):
+        tx = optax.adamw(learning_rate)
+
+        def step(params, state, gradients):
+            updates, state = tx.update(gradients, state, params)
+            return optax.apply_updates(params, updates), state
+
+        compiled = jax.jit(step).lower(params, tx.init(params), params).compile()
+        entry = compiled.as_text().partition("ENTRY")[2]
+        return entry.count(" fusion(") + entry.count(" while(")
+
+    ours = kernels(oc.cosine_annealing_schedule(1e-3, 1_000, end_value=1e-5))
+    assert ours <= kernels(optax.cosine_decay_schedule(1e-3, 1_000))
+    assert ours <= kernels(1e-3) + 1
+
+
+def test_one_program_evaluates_every_one_phase_table():
+    _schedule._evaluate.clear_cache()
+    for steps in (1, 10, 100):
+        for value in (0.1, 0.2):
+            oc.cosine_annealing_schedule(value, steps)(jnp.int32(3))
+    assert _schedule._evaluate._cache_size() == 1
+
+
+WARMUP_AND_DECAY = (
+    Phase(0, LINEAR, 9.0, 9.0),
+    Phase(4, LINEAR, 0.0, 1.0),
+    Phase(3, LINEAR, 1.0, 1.0),
+    Phase(0, COSINE, 8.0, 7.0),
+    Phase(10, COSINE, 1.0, 0.1),
+    Phase(0, LINEAR, 6.0, 6.0),
+)
+
+
+def piecewise(count: float) -> float:
+    if count < 4:
+        return max(count, 0) / 4
+    if count < 7:
+        return 1.0
+    return 0.1 + 0.9 * math.cos(math.pi / 2 * min(count - 7, 10) / 10) ** 2
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_phases_follow_each_other_and_empty_ones_are_never_found(traced):
+    def build(lengths):
+        phases = zip(WARMUP_AND_DECAY, lengths, strict=True)
+        return _schedule.table([phase._replace(steps=n) for phase, n in phases])
+
+    lengths = [phase.steps for phase in WARMUP_AND_DECAY]
+    schedule = (jax.jit(build) if traced else build)(lengths)
+    counts = np.arange(-2, 60) / 2
+    expected = [piecewise(count) for count in counts]
+    np.testing.assert_allclose(schedule(counts), expected, rtol=1e-6)
+    whole = [schedule(count) for count in range(-1, 30)]
+    np.testing.assert_allclose(whole, expected[::2], rtol=1e-6)
+
+
+def test_a_boundary_belongs_to_the_new_phase():
+    schedule = _schedule.table(
+        [Phase(10, COSINE, 1.0, 0.1), Phase(20, COSINE, 0.5, 0.2)]
+    )
+    assert schedule(10) == schedule(jnp.int32(10)) == np.float32(0.5)
+    assert schedule(30) == schedule(jnp.int32(30)) == np.float32(0.2)
+
+
+@pytest.mark.parametrize("phases", [2, 31, 33, 1_000])
+def test_every_boundary_of_many_phases_is_exact(phases):
+    lengths = np.random.default_rng(phases).integers(1, 1_000, phases)
+    values = np.linspace(1, 2, phases, dtype=np.float32)
+    schedule = _schedule.table(
+        [
+            Phase(int(n), COSINE, float(v), 0.0)
+            for n, v in zip(lengths, values, strict=True)
+        ]
+    )
+    starts = np.cumsum(lengths) - lengths
+    np.testing.assert_array_equal(schedule(starts), values)
+    np.testing.assert_array_equal([schedule(int(c)) for c in starts], values)
+
+
+def test_traced_lengths_past_the_largest_saturate():
+    def build(steps):
+        return _schedule.table(
+            [Phase(steps, LINEAR, 0.0, 1.0), Phase(steps, LINEAR, 1.0, 2.0)]
+        )
+
+    schedule = jax.jit(build)(2_000_000_000)
+    assert schedule(jnp.int32(2_000_000_000)) == 1
+    assert schedule(jnp.int32(LARGEST)) == 2
+
+
+def test_a_time_exponent_bends_the_clock():
+    for shape, expected in ((LINEAR, 0.25), (COSINE, math.sin(math.pi / 8) ** 2)):
+        bent = _schedule.table([Phase(10, shape, 0.0, 1.0, time_exponent=2.0)])
+        np.testing.assert_allclose([bent(5), bent(np.int32(5))], expected, rtol=1e-6)
+        assert [float(bent(np.int32(c))) for c in (0, 10)] == [0, 1]
