@@ -189,9 +189,9 @@ def whole_above_zero(text: str) -> int:
 
 
 def seed_number(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
+    if not text.isdecimal() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(
-            f"must be a whole number from 0 to 2**32 - 1, got {text!r}"
+            f"must be a whole number from 0 to 2**31 - 1, got {text!r}"
         )
     return int(text)
 

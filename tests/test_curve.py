@@ -62,9 +62,8 @@ def test_the_slope_of_a_power_is_finite_everywhere():
 
 
 def test_the_weights_of_half_a_cosine_add_up_and_meet_their_ends():
-    gone = np.linspace(0, 1, 1_001, dtype=np.float32)
-    small = gone < 0.5
-    weights = _curve.half_cosine(gone, 1 - gone, small, np.zeros_like(gone))
+    gone = jnp.linspace(0, 1, 1_001)
+    weights = _curve.half_cosine(gone, 1 - gone, gone < 0.5, jnp.zeros_like(gone))
     np.testing.assert_allclose(sum(weights), 1, rtol=1e-6)
     assert [float(w) for w in (weights[0][0], weights[1][0])] == [0, 1]
     assert [float(w) for w in (weights[0][-1], weights[1][-1])] == [1, 0]

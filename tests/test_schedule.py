@@ -2,11 +2,13 @@
 
 import math
 import pickle
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import reference
 
@@ -16,6 +18,8 @@ from optax_cosine._schedule import COSINE, LINEAR, Phase
 
 LARGEST = 2**31 - 1
 
+variants: Any = chex.variants  # chex gives it no type
+
 
 @pytest.fixture
 def schedule():
@@ -23,7 +27,7 @@ def schedule():
 
 
 class ScheduleVariants(chex.TestCase):
-    @chex.variants(
+    @variants(
         with_jit=True,
         without_jit=True,
         with_device=True,
@@ -39,7 +43,7 @@ class ScheduleVariants(chex.TestCase):
             assert value.shape == (1,)
             assert reference.ulps(value[0], exact) <= 8
 
-    @chex.variants(with_jit=True, without_jit=True, with_device=True, with_pmap=True)
+    @variants(with_jit=True, without_jit=True, with_device=True, with_pmap=True)
     def test_a_schedule_may_be_an_argument(self):
         schedule = oc.cosine_annealing_schedule(0.1, 100, end_value=0.001)
         called = self.variant(lambda schedule, count: schedule(count))
@@ -142,7 +146,7 @@ def test_a_schedule_works_under_cond_and_checkpoint(schedule):
 
 def test_a_python_int_is_answered_without_jax(schedule):
     with jax.disable_jit(), jax.transfer_guard("disallow"):
-        assert isinstance(schedule(7), np.float32)
+        assert type(schedule(7)) is np.float32
 
 
 def test_values_are_strong_float32_whatever_goes_in(schedule):
@@ -193,8 +197,6 @@ def test_a_stack_of_schedules_says_that_it_wants_vmap():
 
 
 def test_one_phase_adds_one_kernel_at_most_to_a_training_step(standard_promotion):
-    import optax
-
     params = {name: jnp.ones((64, 64)) for name in "abcd"}
 
     def kernels(learning_rate):
@@ -205,7 +207,7 @@ def test_one_phase_adds_one_kernel_at_most_to_a_training_step(standard_promotion
             return optax.apply_updates(params, updates), state
 
         compiled = jax.jit(step).lower(params, tx.init(params), params).compile()
-        entry = compiled.as_text().partition("ENTRY")[2]
+        entry = str(compiled.as_text()).partition("ENTRY")[2]
         return entry.count(" fusion(") + entry.count(" while(")
 
     ours = kernels(oc.cosine_annealing_schedule(1e-3, 1_000, end_value=1e-5))
@@ -214,11 +216,12 @@ def test_one_phase_adds_one_kernel_at_most_to_a_training_step(standard_promotion
 
 
 def test_one_program_evaluates_every_one_phase_table():
-    _schedule._evaluate.clear_cache()
+    evaluate: Any = _schedule._evaluate
+    evaluate.clear_cache()
     for steps in (1, 10, 100):
         for value in (0.1, 0.2):
             oc.cosine_annealing_schedule(value, steps)(jnp.int32(3))
-    assert _schedule._evaluate._cache_size() == 1
+    assert evaluate._cache_size() == 1
 
 
 WARMUP_AND_DECAY = (

@@ -1,5 +1,7 @@
 """A schedule in the hands of Optax: chained, jitted, scanned, resumed."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -11,11 +13,13 @@ import optax_cosine as oc
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
+variants: Any = chex.variants  # chex gives it no type
+
 STEPS = 20
 TARGET = np.array([1.0, -2.0, 0.5], np.float32)
 
 
-def chained(schedule):
+def chained(schedule) -> Any:
     return optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.scale_by_adam(),
@@ -28,7 +32,7 @@ def loss(params):
     return jnp.sum((params["w"] - TARGET) ** 2)
 
 
-def start(tx):
+def start(tx) -> tuple[Any, Any]:
     params = {"w": jnp.zeros(3)}
     return params, tx.init(params)
 
@@ -43,7 +47,7 @@ def update_with(tx):
 
 
 class TrainingStepVariants(chex.TestCase):
-    @chex.variants(
+    @variants(
         with_jit=True,
         without_jit=True,
         with_device=True,
@@ -133,8 +137,8 @@ def test_optax_may_join_and_inject_it():
     first = oc.cosine_annealing_schedule(0.1, 10, end_value=0.05)
     second = oc.cosine_annealing_schedule(0.05, 10)
     joined = optax.join_schedules([first, second], [10])
-    np.testing.assert_array_max_ulp(np.float32(joined(15)), second(5), maxulp=8)
-    tx = optax.inject_hyperparams(optax.adamw)(learning_rate=first)
+    np.testing.assert_array_max_ulp(np.asarray(joined(15)), second(5), maxulp=8)
+    tx: Any = optax.inject_hyperparams(optax.adamw)(learning_rate=first)
     params, state = start(tx)
     _, state, _ = update_with(tx)(params, state)
     assert state.hyperparams["learning_rate"] == np.float32(0.1)
@@ -145,5 +149,5 @@ def test_half_precision_parameters_train_and_keep_their_dtype():
     params = {"w": jnp.zeros(3, jnp.bfloat16)}
     state = tx.init(params)
     gradients = {"w": jnp.ones(3, jnp.bfloat16)}
-    updates, _ = tx.update(gradients, state, params)
-    assert optax.apply_updates(params, updates)["w"].dtype == jnp.bfloat16
+    updated: Any = optax.apply_updates(params, tx.update(gradients, state, params)[0])
+    assert updated["w"].dtype == jnp.bfloat16

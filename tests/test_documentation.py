@@ -1,0 +1,75 @@
+"""What the README and the metadata say is what the project does."""
+
+import inspect
+import pathlib
+import re
+import tomllib
+
+import pytest
+
+import optax_cosine as oc
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def quick_start() -> list[str]:
+    section = README.partition("## Quick start\n")[2].partition("\n## ")[0]
+    return re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+
+
+def test_the_quick_start_is_two_lines_the_main_job_and_the_tests():
+    assert quick_start() == [
+        'python -m pip install ".[examples]" && python examples/train_digits.py\n',
+        'python -m pip install ".[test]" && python -m pytest\n',
+    ]
+
+
+def test_the_quick_start_names_files_and_extras_that_exist():
+    for command in quick_start():
+        for path in re.findall(r"\S+\.py", command):
+            assert (ROOT / path).is_file()
+        for extra in re.findall(r"\.\[(\w+)\]", command):
+            assert extra in PROJECT["optional-dependencies"]
+
+
+def test_ci_runs_the_lines_of_the_readme():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "README.md" in script
+    assert 'eval "$tests"' in script
+    assert 'eval "$main_job --steps' in script
+
+
+def test_the_readme_names_the_supported_versions_and_dependencies():
+    pythons = re.findall(r":: (3\.\d+)'", str(PROJECT["classifiers"]))
+    assert f"Python {pythons[0]} to {pythons[-1]}" in README
+    assert PROJECT["requires-python"] == f">={pythons[0]}"
+    needed = [re.split(r"[^\w-]", line)[0] for line in PROJECT["dependencies"]]
+    assert f"needs only `{needed[0]}` and `{needed[1]}`" in README
+    assert len(needed) == 2
+
+
+def test_dependencies_have_floors_and_no_caps():
+    extras = PROJECT["optional-dependencies"]
+    for line in [*PROJECT["dependencies"], *extras["test"], *extras["examples"]]:
+        assert re.fullmatch(r"[\w-]+>=[\d.]+|optax-cosine\[[\w,]+\]", line)
+
+
+def test_pictures_in_the_readme_exist():
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", README, re.DOTALL)
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).is_file()
+
+
+@pytest.mark.parametrize("name", oc.__all__)
+def test_a_public_name_is_in_the_readme_and_fully_documented(name):
+    assert f"`{name}(" in README
+    documentation = inspect.getdoc(getattr(oc, name)) or ""
+    for section in ("Args:", "Returns:", "Raises:", "Examples:", "References:", ">>> "):
+        assert section in documentation
+
+
+def test_the_version_is_that_of_the_metadata():
+    assert oc.__version__ == PROJECT["version"]

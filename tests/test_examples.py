@@ -1,0 +1,84 @@
+"""The examples, run as a user would; needs the extra `examples`."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.examples
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+
+
+def run(script: str, *arguments: str, folder: pathlib.Path):
+    return subprocess.run(
+        [sys.executable, EXAMPLES / script, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def is_picture(path: pathlib.Path) -> bool:
+    return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
+
+
+def test_the_main_job_prints_a_table_and_leaves_a_picture(tmp_path):
+    job = run("train_digits.py", "--steps", "40", "--seeds", "2", folder=tmp_path)
+    assert job.returncode == 0, job.stderr
+    assert is_picture(tmp_path / "outputs" / "train_digits.png")
+    assert job.stdout.endswith("picture: outputs/train_digits.png\n")
+    row = r"^{} +0\.\d{{4}} +0\.\d{{4}}$"
+    for name in ("cosine annealing", "constant", "exponential decay"):
+        assert re.search(row.format(name), job.stdout, re.MULTILINE)
+    assert re.search(r"loss=\d+\.\d+, rate=\d\.\d\de-\d\d", job.stdout)
+
+
+def test_the_main_job_reaches_its_accuracy(tmp_path):
+    job = run("train_digits.py", "--steps", "600", "--out", "here", folder=tmp_path)
+    accuracy = re.search(r"^cosine annealing +(0\.\d+)", job.stdout, re.MULTILINE)
+    assert accuracy
+    assert float(accuracy[1]) >= 0.98
+    assert is_picture(tmp_path / "here" / "train_digits.png")
+
+
+def test_one_seed_gives_the_same_table_twice(tmp_path):
+    arguments = ("--steps", "10", "--seed", "3", "--peak", "0.01")
+    tables = [run("train_digits.py", *arguments, folder=tmp_path) for _ in range(2)]
+    first, second = (job.stdout.partition("schedule  ")[2] for job in tables)
+    assert first == second != ""
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--steps", "0", "must be a whole number above 0, got '0'"),
+        ("--steps", "ten", "must be a whole number above 0, got 'ten'"),
+        ("--steps", "2.5", "must be a whole number above 0, got '2.5'"),
+        ("--seeds", "-1", "must be a whole number above 0, got '-1'"),
+        ("--seed", "-1", r"must be a whole number from 0 to 2**31 - 1, got '-1'"),
+        ("--peak", "0", "must be a learning rate above 0 and at most 1, got '0'"),
+        ("--peak", "nan", "must be a learning rate above 0 and at most 1, got 'nan'"),
+        ("--peak", "fast", "must be a learning rate above 0 and at most 1, got 'fast'"),
+        ("--out", __file__, "must be a folder, got the file"),
+    ],
+)
+def test_a_bad_option_is_refused_with_a_sentence(option, value, sentence, tmp_path):
+    job = run("train_digits.py", f"{option}={value}", folder=tmp_path)
+    assert job.returncode == 2
+    assert f"argument {option}: {sentence}" in job.stderr
+
+
+def test_help_explains_every_option(tmp_path):
+    text = run("train_digits.py", "--help", folder=tmp_path).stdout
+    for option in ("--steps", "--peak", "--seed", "--seeds", "--out"):
+        assert re.search(rf"^  {option} \w+\s+\w+.*", text, re.MULTILINE)
+
+
+def test_the_picture_of_the_readme_is_drawn(tmp_path):
+    job = run("draw_curves.py", "--out", "curves.png", folder=tmp_path)
+    assert job.returncode == 0, job.stderr
+    assert is_picture(tmp_path / "curves.png")
