@@ -59,9 +59,8 @@ def cosine_annealing_schedule(
         >>> schedule = oc.cosine_annealing_schedule(0.1, 10, end_value=0.001)
         >>> print(schedule(0), schedule(5), schedule(10), schedule(11))
         0.1 0.0505 0.001 0.001
-        >>> print(schedule(jnp.array([[0, 3], [7, 10]])))
-        [[0.1        0.07959538]
-         [0.02140463 0.001     ]]
+        >>> [f"{value:.4f}" for value in schedule(jnp.array([0, 3, 7, 10]))]
+        ['0.1000', '0.0796', '0.0214', '0.0010']
         >>> optimizer = optax.adamw(schedule)
 
         Many horizons, one program:
