@@ -55,7 +55,9 @@ def _ratio_jvp(primals, tangents):
     # The derivative of a division; that of its roundings would be noise.
     result = ratio(*primals)
     part_dot, whole_dot, _ = tangents
-    change = sum(part_dot) - result.main * sum(whole_dot)
+    change = (part_dot.main + part_dot.rest) - result.main * (
+        whole_dot.main + whole_dot.rest
+    )
     return result, Sum(change * primals[2], jnp.zeros_like(change))
 
 

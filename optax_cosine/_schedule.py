@@ -214,8 +214,9 @@ def _rows(schedule: Table) -> _Row:
     ends = Instant(schedule.ends, schedule.end_parts)
     starts = Instant(*map(_shifted, ends))
     steps = as_sum(ends.whole - starts.whole, ends.part - starts.part)
-    inverses = 1 / jnp.where(sum(steps) > 0, sum(steps), 1)
-    return _Row(starts, ends, steps, inverses, *jax.tree.leaves(schedule)[2:])
+    total = steps.main + steps.rest
+    inverse = 1 / lax.select(total > 0, total, jnp.ones_like(total))
+    return _Row(starts, ends, steps, inverse, *jax.tree.leaves(schedule)[2:])
 
 
 def _shifted(column: Array) -> Array:
@@ -271,7 +272,8 @@ def _fractions(row: _Row, now: Instant) -> tuple[Array, Array, Array, Array]:
     first_half = lead + (elapsed.part - remaining.part) < 0
     near = as_sum(*_select(first_half, elapsed, remaining))
     small, error = ratio(near, row.steps, row.inverse)
-    gone, left = _select(first_half, (small, 1 - small), (1 - small, small))
+    large = 1 - small
+    gone, left = _select(first_half, (small, large), (large, small))
     return gone, left, first_half, error
 
 
@@ -281,10 +283,11 @@ def _select(which: Array, on_true: Any, on_false: Any) -> Any:
 
 def _between(init_value: Array, end_value: Array, gone: Array, left: Array) -> Array:
     """From the nearer of the two values, so that both are met to the bit."""
-    # In two halves, because the difference of two finite values may overflow.
+    # In two halves: the difference of two finite values may overflow.
     half = end_value / 2 - init_value / 2
-    from_start = (init_value + half * gone) + half * gone
-    from_end = (end_value - half * left) - half * left
+    rise, fall = half * gone, half * left
+    from_start = (init_value + rise) + rise
+    from_end = (end_value - fall) - fall
     # In the middle the two may differ by a rounding, which must not be a step back. It
     # is taken out of the value alone: the derivative stays.
     overlap = (init_value + half / 2) + half / 2 - from_end
