@@ -2,8 +2,8 @@
 
 The same network is trained three times on the 8x8 digits that ship inside scikit-learn:
 with the rate annealed along half a cosine, held constant at the same peak, and decayed
-exponentially to the same floor. It prints a table of test accuracies and writes one
-picture. Nothing is downloaded.
+exponentially to the same floor. Prints a table of test accuracies and writes one
+picture. Nothing is downloaded; with the defaults it takes a minute or two on two cores.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import functools
 import math
 import pathlib
 import statistics
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -117,7 +116,7 @@ def optimizer(schedule: Callable) -> optax.GradientTransformation:
     )
 
 
-def train(schedule: Callable, data: Data, steps: int, seed: int, bar: tqdm) -> Run:
+def update_with(schedule: Callable) -> Callable:
     tx = optimizer(schedule)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
@@ -126,8 +125,14 @@ def train(schedule: Callable, data: Data, steps: int, seed: int, bar: tqdm) -> R
         updates, state = tx.update(gradients, state, params)
         return optax.apply_updates(params, updates), state, value
 
+    return update
+
+
+def train(
+    schedule: Callable, update: Callable, data: Data, steps: int, seed: int, bar: tqdm
+) -> Run:
     params = initial_params(jax.random.key(seed))
-    state = tx.init(params)
+    state = optimizer(schedule).init(params)
     rng = np.random.default_rng(seed)
     run = Run([], [], [])
     every = math.ceil(steps / CURVE_POINTS)
@@ -165,35 +170,30 @@ def draw(runs: dict[str, Run], path: pathlib.Path) -> None:
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
 
 def table(accuracies: dict[str, list[float]]) -> str:
-    lines = [f"{'schedule':<20}{'test accuracy':>14}{'spread':>10}"]
+    lines = [f"{'schedule':<20}{'test accuracy':>14}"]
     for name, values in accuracies.items():
-        spread = (
-            f"{statistics.stdev(values):10.4f}" if len(values) > 1 else f"{'-':>10}"
-        )
-        lines.append(f"{name:<20}{statistics.mean(values):>14.4f}{spread}")
+        lines.append(f"{name:<20}{statistics.mean(values):>14.2%}")
+    if min(map(len, accuracies.values())) > 1:
+        lines[0] += f"{'std. dev.':>12}"
+        for row, values in enumerate(accuracies.values(), start=1):
+            lines[row] += f"{statistics.stdev(values):>12.2%}"
     return "\n".join(lines)
 
 
-def whole_above_zero(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(
-            f"must be a whole number above 0, got {text!r}"
-        )
-    return int(text)
+def whole_from(smallest: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        if not text.isdecimal() or not smallest <= int(text) < 2**31:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {smallest} to 2**31 - 1, got {text!r}"
+            )
+        return int(text)
 
-
-def seed_number(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(
-            f"must be a whole number from 0 to 2**31 - 1, got {text!r}"
-        )
-    return int(text)
+    return whole
 
 
 def rate_above_zero(text: str) -> float:
@@ -209,33 +209,36 @@ def rate_above_zero(text: str) -> float:
 
 
 def folder(text: str) -> pathlib.Path:
-    path = pathlib.Path(text)
-    if path.exists() and not path.is_dir():
-        raise argparse.ArgumentTypeError(f"must be a folder, got the file {text!r}")
-    return path
+    try:
+        pathlib.Path(text).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f"must be a folder that can be made, got {text!r} ({error.strerror})"
+        ) from error
+    return pathlib.Path(text)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n")[0],
+        description=(__doc__ or "").partition("\n\n")[2],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     option = parser.add_argument
-    option("--steps", type=whole_above_zero, default=1500, help="updates in each run")
-    option("--peak", type=rate_above_zero, default=3e-3, help="rate to start from")
-    option("--seed", type=seed_number, default=0, help="of the first run")
+    option("--steps", type=whole_from(1), default=1500, help="updates in each run")
+    option("--peak", type=rate_above_zero, default=5e-3, help="peak learning rate")
+    option("--seed", type=whole_from(0), default=0, help="seed of the first run")
     option(
         "--seeds",
-        type=whole_above_zero,
+        type=whole_from(1),
         default=1,
-        help="runs of each schedule, with seeds counting up; the table gives the mean "
-        "and the standard deviation",
+        help="runs of each schedule, their seeds counting up from --seed; above 1, the "
+        "table gives mean and standard deviation",
     )
     option(
         "--out",
         type=folder,
-        default=pathlib.Path("outputs"),
-        help="folder the picture is written to; made if it is not there",
+        default="outputs",
+        help="folder for the picture; made if it is not there",
     )
     return parser.parse_args(arguments)
 
@@ -245,20 +248,23 @@ def main(arguments: list[str] | None = None) -> None:
     data = load_data()
     print(
         f"{len(data.train_labels)} digits to train on, "
-        f"{len(data.test_labels)} to test, "
-        f"{options.steps} updates of {BATCH_SIZE}, peak rate {options.peak:g}"
+        f"{len(data.test_labels)} to test; "
+        f"{options.steps} updates with batches of {BATCH_SIZE}, peak {options.peak:g}",
+        flush=True,
     )
     chosen = schedules(options.peak, options.steps)
     seeds = range(options.seed, options.seed + options.seeds)
-    accuracies: dict[str, list[float]] = {name: [] for name in chosen}
+    accuracies: dict[str, list[float]] = {}
     runs: dict[str, Run] = {}
     total = len(chosen) * len(seeds) * options.steps
-    with tqdm(total=total, unit="update", file=sys.stdout, dynamic_ncols=True) as bar:
-        for seed in seeds:
-            for name, schedule in chosen.items():
-                bar.set_description(name)
-                run = train(schedule, data, options.steps, seed, bar)
-                accuracies[name].append(run.accuracies[-1][1])
+    with tqdm(total=total, unit="update", dynamic_ncols=True) as bar:
+        for name, schedule in chosen.items():
+            update = update_with(schedule)
+            for seed in seeds:
+                bar.set_postfix(refresh=False)
+                bar.set_description(f"{name:<17}")
+                run = train(schedule, update, data, options.steps, seed, bar)
+                accuracies.setdefault(name, []).append(run.accuracies[-1][1])
                 runs.setdefault(name, run)
     path = options.out / "train_digits.png"
     draw(runs, path)

@@ -1,8 +1,8 @@
 """Rules for arguments, and the wording of every error.
 
 Each rule takes the name the user wrote and the value, and returns the number to store.
-Traced values cannot be looked at: they are moved into range instead, so that no
-schedule built from them is ever NaN.
+Traced numbers cannot be looked at. Lengths and exponents are moved into range instead,
+so that no schedule with finite rates is ever NaN.
 """
 
 import numbers
@@ -14,8 +14,8 @@ import numpy as np
 from jax.core import Tracer
 
 LARGEST = 2**31 - 1  # the largest int32, and so the largest count Optax reaches
-_HUGEST = float(np.finfo(np.float32).max)
-_TINIEST = float(np.finfo(np.float32).tiny)
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLOAT32_TINY = float(np.finfo(np.float32).tiny)
 
 
 def is_traced(value: Any) -> bool:
@@ -48,7 +48,7 @@ def rate(name: str, value: Any) -> Any:
     number = _scalar(name, value)
     if is_traced(number):
         return number
-    if not abs(number) <= _HUGEST:
+    if not abs(number) <= _FLOAT32_MAX:
         raise ValueError(f"{name} must be finite in float32, got {number!r}.")
     return np.asarray(value)[()] if hasattr(value, "dtype") else number
 
@@ -56,14 +56,15 @@ def rate(name: str, value: Any) -> Any:
 def positive(name: str, value: Any) -> Any:
     """A number above 0, neither lost nor infinite in float32."""
     if is_traced(value := _scalar(name, value)):
-        return jnp.maximum(value, _TINIEST)
-    if not _TINIEST <= value <= _HUGEST:
+        in_range = jnp.minimum(value, _FLOAT32_MAX)
+        return jnp.where(value > _FLOAT32_TINY, in_range, _FLOAT32_TINY)
+    if not _FLOAT32_TINY <= value <= _FLOAT32_MAX:
         raise ValueError(f"{name} must be a finite number above 0, got {value!r}.")
     return value
 
 
-def whole_steps(name: str, value: Any, *, minimum: int = 1) -> Any:
-    """A whole number of steps, `minimum` to 2**31 - 1; `1e4` is the int 10000."""
+def whole_steps(name: str, value: Any) -> Any:
+    """A whole number of steps from 1 to 2**31 - 1; `1e4` is the int 10000."""
     if is_traced(value := _scalar(name, value)):
         return value
     if 0 < value < 1:
@@ -71,18 +72,16 @@ def whole_steps(name: str, value: Any, *, minimum: int = 1) -> Any:
             f"{name} must be a whole number of steps, got {value!r}: "
             f"for a fraction of the run write round({value!r} * total_steps)."
         )
-    if not minimum <= value <= LARGEST:
-        raise ValueError(
-            f"{name} must be from {minimum} to 2**31 - 1 steps, got {value!r}."
-        )
+    if not 1 <= value <= LARGEST:
+        raise ValueError(f"{name} must be from 1 to 2**31 - 1 steps, got {value!r}.")
     if value != int(value):
         raise ValueError(f"{name} must be a whole number of steps, got {value!r}.")
     return int(value)
 
 
-def no_rise(high_name: str, high: Any, low_name: str, low: Any) -> None:
-    """A named curve anneals: its floor is not above where it starts."""
-    if is_traced(high) or is_traced(low) or low <= high:
+def no_rise(high_name: str, high: Any, low_name: str, low: Any, dtype: Any) -> None:
+    """A named curve anneals: its floor, as stored, is not above where it starts."""
+    if is_traced(high) or is_traced(low) or dtype.type(low) <= dtype.type(high):
         return
     low, high = _scalar(low_name, low), _scalar(high_name, high)
     raise ValueError(

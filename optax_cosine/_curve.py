@@ -3,8 +3,8 @@
 Textbook cosine annealing, `(1 + cos(pi * x)) / 2`, subtracts two nearly equal numbers
 near its end and leaves float32 no correct digit there. Here everything is measured from
 the nearer end of the phase, where the same curve is the square of a sine and nothing
-cancels. Rounding happens once per function, so a later step never falls behind an
-earlier one.
+cancels. A fraction and an angle are rounded once each, so that a later step never falls
+behind an earlier one.
 """
 
 import math
@@ -40,7 +40,10 @@ def _leading_bits(x: Array) -> Array:
 
 @jax.custom_jvp
 def ratio(part: Sum, whole: Sum, inverse: Array) -> Sum:
-    """`part / whole` rounded once, and what the rounding took; `inverse` is 1/whole."""
+    """`part / whole` rounded once, and what to add for the truth; `inverse` is 1/whole.
+
+    `part` is at most `whole`.
+    """
     high = _leading_bits((part.main + part.rest) * inverse)
     # Long division: both products are exact, and so is what is left over, almost.
     whole_high = _leading_bits(whole.main)
@@ -100,7 +103,7 @@ def half_cosine(
 ) -> tuple[Array, Array]:
     """The weights `(1 - w, w)` of half a cosine, `w = cos(pi/2 * gone)**2`.
 
-    The smaller of `gone` and `left`, whose sum is 1, is `error` short of the truth.
+    `gone + left` is 1; the true value of the smaller one is that plus `error`.
     """
     near = lax.select(first_half, gone, left)
     high = _leading_bits(lax.stop_gradient(near))

@@ -3,7 +3,7 @@
 from jax.typing import ArrayLike
 
 from optax_cosine._checks import no_rise, positive, rate, whole_steps
-from optax_cosine._schedule import COSINE, Phase, Table, table
+from optax_cosine._schedule import COSINE, Phase, Table, table, value_dtype
 
 
 def cosine_annealing_schedule(
@@ -37,15 +37,16 @@ def cosine_annealing_schedule(
             A scalar above 0.
 
     Every argument may be traced, so that `jax.jit`, `jax.vmap` and `jax.grad` go
-    through this function and one compiled program serves every horizon. A traced
-    number cannot be checked, and never gives NaN.
+    through this function, and one compiled program serves every horizon that is an
+    argument of it. Traced numbers cannot be checked: a length or an exponent out of
+    range is moved into it, and a fractional length is taken as it is.
 
     Returns:
-        A schedule: a function from a step count, of any real dtype, scalar or array,
-        to the value there. It is a pytree whose leaves are its numbers. Values are
-        float32; float64 where `jax_enable_x64` is on and the numbers are Python floats
-        or float64. For a Python int it answers without JAX, with a NumPy scalar. Its
-        derivative by a fractional count is 0 before the start and from the end on.
+        A schedule: a function from a step count, of any real dtype JAX has, scalar or
+        array, to the value there. It is a pytree whose leaves are its numbers. Values
+        are float32; float64 where `jax_enable_x64` is on and the rates are Python
+        floats or float64. For a Python int it answers without JAX, with a NumPy scalar.
+        Its derivative by a fractional count is 0 up to the start and from the end on.
 
     Raises:
         TypeError: An argument is not a real number.
@@ -81,5 +82,6 @@ def cosine_annealing_schedule(
         end_value=rate("end_value", end_value),
         exponent=positive("exponent", exponent),
     )
-    no_rise("init_value", phase.init_value, "end_value", phase.end_value)
+    values = phase.init_value, phase.end_value
+    no_rise("init_value", values[0], "end_value", values[1], value_dtype(values))
     return table([phase])

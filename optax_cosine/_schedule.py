@@ -2,7 +2,8 @@
 
 A phase is some steps long, goes from one value to another, and has a shape. Boundaries
 between phases are integers, and so are the steps gone by and the steps left: they are
-exact up to 2**31 - 1, and only their quotient is ever rounded.
+exact up to 2**31 - 1, and only their quotient is ever rounded. Cosine annealing is one
+phase; the evaluation is that of any number.
 """
 
 import bisect
@@ -52,7 +53,7 @@ class Table:
     """
 
     ends: Any  # int32, the step at which each phase ends
-    end_parts: Any  # float, what its end lies beyond that step
+    end_parts: Any  # float, the part of a step by which its end lies beyond that
     shapes: Any  # int32
     init_values: Any  # float, as all that follow
     end_values: Any
@@ -80,10 +81,22 @@ class Table:
             return None
         ends = (self.ends + self.end_parts.astype(np.float64)).tolist()
         starts = [0.0, *ends[:-1]]
-        rows = zip(starts, ends, *(leaf.tolist() for leaf in leaves[2:]), strict=True)
+        columns = (column.tolist() for column in _per_phase(self))
+        rows = zip(starts, ends, *columns, strict=True)
         phases = [row for row in rows if row[0] < row[1]]
         inner_ends = [row[1] for row in phases[:-1]]
         return _HostTable(inner_ends, phases, self.init_values.dtype.type)
+
+
+def _per_phase(schedule: Table) -> tuple[Any, ...]:
+    """The columns in the order in which `_Row` and `_value_on_host` name them."""
+    return (
+        schedule.shapes,
+        schedule.init_values,
+        schedule.end_values,
+        schedule.exponents,
+        schedule.time_exponents,
+    )
 
 
 class _HostTable(NamedTuple):
@@ -114,7 +127,7 @@ def _value_on_host(host: _HostTable, count: int) -> float:
 
 def table(phases: Sequence[Phase]) -> Table:
     """The phases one after the other, as NumPy columns unless something is traced."""
-    dtype = _value_dtype(v for p in phases for v in (p.init_value, p.end_value))
+    dtype = value_dtype(v for p in phases for v in (p.init_value, p.end_value))
     ends = list(_ends([phase.steps for phase in phases], dtype))
     columns = zip(*(phase[1:] for phase in phases), strict=True)
     return Table(
@@ -125,7 +138,7 @@ def table(phases: Sequence[Phase]) -> Table:
     )
 
 
-def _value_dtype(values: Iterable[Any]) -> Any:
+def value_dtype(values: Iterable[Any]) -> Any:
     """float64 if x64 is on and the numbers are Python's or float64; else float32."""
     dtypes = {value.dtype for value in values if hasattr(value, "dtype")}
     wide = not dtypes or np.dtype(np.float64) in dtypes
@@ -142,7 +155,8 @@ def _ends(lengths: Iterable[Any], dtype: Any) -> Iterable[Instant]:
     end = Instant(0, 0.0)
     for length in lengths:
         if is_traced(length) or is_traced(end.whole):
-            end = _add(end, _as_instant(length, dtype))
+            positive = jnp.where(length > 0, length, 0)  # NaN is no length
+            end = _add(end, _as_instant(positive, dtype))
         else:
             end = Instant(end.whole + length, 0.0)
         yield end
@@ -171,15 +185,18 @@ def _saturated(count: ArrayLike) -> ArrayLike:
 
 
 def _as_instant(steps: ArrayLike, dtype: Any) -> Instant:
-    """`steps` of any real dtype, clamped to [0, 2**31 - 1] before it is converted."""
+    """`steps` of any real dtype, clamped to [0, 2**31 - 1] before it is converted.
+
+    NaN stays NaN.
+    """
     steps = jnp.asarray(steps)
     if steps.dtype.itemsize < 4:
         is_float = jnp.issubdtype(steps.dtype, jnp.floating)
         steps = steps.astype(np.float32 if is_float else np.int32)
     if jnp.issubdtype(steps.dtype, jnp.floating):
         whole = jnp.floor(jnp.clip(steps, 0, 2.0**31))
-        inside = (steps >= 0) & (steps < 2.0**31)
-        part = jnp.where(inside, steps - whole, 0)
+        outside = (steps < 0) | (steps >= 2.0**31)
+        part = jnp.where(outside, 0, steps - whole)
         return Instant(whole.astype(np.int32), part.astype(dtype))
     whole = jnp.clip(steps, 0, LARGEST).astype(np.int32)
     return Instant(whole, lax.full_like(whole, 0, dtype))
@@ -216,7 +233,7 @@ def _rows(schedule: Table) -> _Row:
     steps = as_sum(ends.whole - starts.whole, ends.part - starts.part)
     total = steps.main + steps.rest
     inverse = 1 / lax.select(total > 0, total, jnp.ones_like(total))
-    return _Row(starts, ends, steps, inverse, *jax.tree.leaves(schedule)[2:])
+    return _Row(starts, ends, steps, inverse, *_per_phase(schedule))
 
 
 def _shifted(column: Array) -> Array:
@@ -234,8 +251,9 @@ def _value(rows: _Row, count: Array) -> Array:
         (first_half, error),
         (gone < left, jnp.zeros_like(error)),
     )
-    bent = half_cosine(gone, left, first_half, error)
-    gone, left = _select(row.shape == COSINE, bent, (gone, left))
+    eased = half_cosine(gone, left, first_half, error)
+    gone, left = _select(row.shape == COSINE, eased, (gone, left))
+    # An exponent bends the weight of the first value, which is what is left.
     left, gone = power(left, gone, row.exponent)
     return _between(row.init_value, row.end_value, gone, left)
 

@@ -72,17 +72,31 @@ def test_jitted_values_are_within_eight_units_of_the_exact_ones(ends):
     assert worst <= 8
 
 
-@pytest.mark.parametrize("exponent", [0.1, 0.5, 1.5, 2.0, 7.0, 30.0])
-def test_with_an_exponent_values_are_within_sixteen_units_of_the_larger_end(exponent):
+def test_a_schedule_known_to_the_compiler_is_as_exact():
     worst = 0.0
-    for steps in LENGTHS:
+    for steps in (10, 4_097, 2**24 + 3, LARGEST):
+        schedule = oc.cosine_annealing_schedule(0.1, steps)
+        counts = telling_counts(steps)
+        values = jax.jit(lambda c, schedule=schedule: schedule(c))(counts)
+        for count, value in zip(counts.tolist(), values, strict=True):
+            truth = reference.cosine_annealing(0.1, steps, count)
+            worst = max(worst, reference.ulps(value, truth))
+    assert worst <= 8
+
+
+@pytest.mark.parametrize("exponent", [0.1, 0.5, 1.0, 1.5, 2.0, 7.0, 30.0])
+@pytest.mark.parametrize("ends", [(0.1, 0.001), (0.7, -0.7), (0.0, -1.0), (0.1, -0.3)])
+def test_otherwise_values_are_within_units_of_the_larger_end(ends, exponent):
+    worst = 0.0
+    for steps in LENGTHS[::3]:
         counts = telling_counts(steps, size=4)
         for count, value in zip(
-            counts.tolist(), at(0.1, steps, 0.001, exponent, counts), strict=True
+            counts.tolist(), at(ends[0], steps, ends[1], exponent, counts), strict=True
         ):
-            truth = reference.cosine_annealing(0.1, steps, count, 0.001, exponent)
-            worst = max(worst, reference.ulps(value, truth, scale=0.1))
-    assert worst <= 16
+            truth = reference.cosine_annealing(ends[0], steps, count, ends[1], exponent)
+            scale = max(map(abs, ends))
+            worst = max(worst, reference.ulps(value, truth, scale=scale))
+    assert worst <= (8 if exponent == 1 else 16)
 
 
 @pytest.mark.parametrize("exponent", [1.0, 0.5, 2.0])
@@ -124,6 +138,7 @@ def test_no_step_rises_or_leaves_the_range(ends, exponent):
         assert (jnp.diff(values) <= 0).all()
         assert (values <= init_value).all()
         assert (values >= end_value).all()
+        assert (values[0], values[-1]) == (init_value, end_value)
 
 
 rates = st.floats(0, float(np.float32(1e3)), width=32)
@@ -171,6 +186,13 @@ def test_a_length_written_as_a_float_is_the_same_length():
     chex.assert_trees_all_equal(floating, whole)
 
 
+def test_a_floor_is_compared_as_it_is_stored():
+    same = oc.cosine_annealing_schedule(np.float64(0.1), 10, end_value=np.float32(0.1))
+    assert same(0) == same(10)
+    with pytest.raises(ValueError, match=r"end_value=0\.1 is above init_value=0\.0999"):
+        oc.cosine_annealing_schedule(np.float16(0.1), 10, end_value=0.1)
+
+
 def test_a_jitted_builder_returns_a_working_schedule():
     schedule = jax.jit(oc.cosine_annealing_schedule)(0.1, 100)
     counts = jnp.arange(-3, 105)
@@ -204,10 +226,11 @@ def test_traced_lengths_out_of_range_never_give_nan(steps, count):
     assert np.float32(0.01) <= value <= np.float32(0.1)
 
 
-@pytest.mark.parametrize("exponent", [0.0, -1.0, -np.inf])
+@pytest.mark.parametrize("exponent", [0.0, -1.0, -np.inf, np.inf, np.nan, 1e30, 1e-30])
 def test_traced_exponents_out_of_range_never_give_nan(exponent):
     values = at(0.1, 10, 0.01, exponent, jnp.arange(-1, 12))
     chex.assert_tree_all_finite(values)
+    assert (values[0], values[-1]) == (np.float32(0.1), np.float32(0.01))
 
 
 def test_a_traced_length_past_the_largest_is_the_largest():

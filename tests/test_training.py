@@ -144,10 +144,11 @@ def test_optax_may_join_and_inject_it():
     assert state.hyperparams["learning_rate"] == np.float32(0.1)
 
 
-def test_half_precision_parameters_train_and_keep_their_dtype():
-    tx = chained(oc.cosine_annealing_schedule(0.3, STEPS))
+def test_half_precision_parameters_move_by_the_rate_and_keep_their_dtype():
+    tx = chained(oc.cosine_annealing_schedule(0.25, STEPS))
     params = {"w": jnp.zeros(3, jnp.bfloat16)}
-    state = tx.init(params)
     gradients = {"w": jnp.ones(3, jnp.bfloat16)}
-    updated: Any = optax.apply_updates(params, tx.update(gradients, state, params)[0])
+    updates, _ = tx.update(gradients, tx.init(params), params)
+    updated: Any = optax.apply_updates(params, updates)
     assert updated["w"].dtype == jnp.bfloat16
+    np.testing.assert_array_equal(updated["w"].astype(jnp.float32), -0.25)
