@@ -263,8 +263,9 @@ def _index(ends: Instant, now: Instant) -> Any:
     if len(ends.whole) == 1:
         return np.uint32(0)
     total = Instant(ends.whole[-1], ends.part[-1])
-    passed = _reached(now, ends) & ~_reached(ends, total)
-    return jnp.sum(passed, dtype=np.uint32)
+    over = _reached(now, ends) & ~_reached(ends, total)
+    # The first that is not: one kernel at any size, where a sum would take several.
+    return lax.argmin(over, 0, np.uint32)
 
 
 def _reached(now: Instant, boundary: Instant) -> Array:

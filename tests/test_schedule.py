@@ -200,23 +200,27 @@ def test_a_stack_of_schedules_says_that_it_wants_vmap():
             stack(count)
 
 
-def test_one_phase_adds_one_kernel_at_most_to_a_training_step(standard_promotion):
+def kernels_of_a_training_step(learning_rate) -> int:
     params = {name: jnp.ones((64, 64)) for name in "abcd"}
+    tx = optax.adamw(learning_rate)
 
-    def kernels(learning_rate):
-        tx = optax.adamw(learning_rate)
+    def step(params, state, gradients):
+        updates, state = tx.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
 
-        def step(params, state, gradients):
-            updates, state = tx.update(gradients, state, params)
-            return optax.apply_updates(params, updates), state
+    compiled = jax.jit(step).lower(params, tx.init(params), params).compile()
+    program = str(compiled.as_text())
+    assert " while(" not in program
+    return program.partition("ENTRY")[2].count(" fusion(")
 
-        compiled = jax.jit(step).lower(params, tx.init(params), params).compile()
-        entry = str(compiled.as_text()).partition("ENTRY")[2]
-        return entry.count(" fusion(") + entry.count(" while(")
 
-    ours = kernels(oc.cosine_annealing_schedule(1e-3, 1_000, end_value=1e-5))
-    assert ours <= kernels(optax.cosine_decay_schedule(1e-3, 1_000))
-    assert ours <= kernels(1e-3) + 1
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("phases", [1, 2, 33, 1_000])
+def test_a_training_step_has_few_more_kernels_than_with_optax(phases):
+    rows = [Phase(100 + i, COSINE, 1e-3, 1e-5) for i in range(phases)]
+    ours = kernels_of_a_training_step(_schedule.table(rows))
+    theirs = kernels_of_a_training_step(optax.cosine_decay_schedule(1e-3, 1_000))
+    assert ours <= theirs + (0 if phases == 1 else 2)
 
 
 def test_one_program_evaluates_every_one_phase_table():
