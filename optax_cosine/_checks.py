@@ -30,36 +30,48 @@ def _scalar(name: str, value: Any) -> Any:
                 f"{name} must be one number, got an array of shape {np.shape(value)}: "
                 "for many schedules at once, build them under jax.vmap."
             )
+        is_float = jnp.issubdtype(value.dtype, jnp.floating)
+        if not is_float and not jnp.issubdtype(value.dtype, jnp.integer):
+            raise TypeError(f"{name} must be a number, got one of {value.dtype}.")
         if is_traced(value):
             return value
-        value = np.asarray(value).astype(_widest(value)).item()
+        # bfloat16 and its kin are no Python numbers until they are float64.
+        return np.asarray(value).astype(np.float64 if is_float else value.dtype).item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r}.")
     return value
 
 
-def _widest(value: Any) -> Any:
-    # bfloat16 and its kin are no Python numbers until they are float64.
-    return np.float64 if jnp.issubdtype(value.dtype, jnp.floating) else value.dtype
+def _shown(value: Any) -> str:
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an int of {value.bit_length()} bits"
+    return repr(value)
 
 
 def rate(name: str, value: Any) -> Any:
-    """A value of either sign, finite in float32; NumPy's and JAX's keep their dtype."""
+    """A value that float32 can hold; NumPy's and JAX's numbers keep their dtype."""
     number = _scalar(name, value)
     if is_traced(number):
         return number
-    if not abs(number) <= _FLOAT32_MAX:
-        raise ValueError(f"{name} must be finite in float32, got {number!r}.")
+    if number != 0 and not _FLOAT32_TINY <= abs(number) <= _FLOAT32_MAX:
+        raise ValueError(
+            f"{name} must be 0 or from 1.2e-38 to 3.4e38 in size, the range of "
+            f"float32, got {_shown(number)}."
+        )
     return np.asarray(value)[()] if hasattr(value, "dtype") else number
 
 
 def positive(name: str, value: Any) -> Any:
-    """A number above 0, neither lost nor infinite in float32."""
+    """A number above 0 that float32 can hold."""
     if is_traced(value := _scalar(name, value)):
+        value = value.astype(jnp.result_type(float))
         in_range = jnp.minimum(value, _FLOAT32_MAX)
         return jnp.where(value > _FLOAT32_TINY, in_range, _FLOAT32_TINY)
     if not _FLOAT32_TINY <= value <= _FLOAT32_MAX:
-        raise ValueError(f"{name} must be a finite number above 0, got {value!r}.")
+        raise ValueError(
+            f"{name} must be from 1.2e-38 to 3.4e38, the range of float32 above 0, "
+            f"got {_shown(value)}."
+        )
     return value
 
 
@@ -73,7 +85,9 @@ def whole_steps(name: str, value: Any) -> Any:
             f"for a fraction of the run write round({value!r} * total_steps)."
         )
     if not 1 <= value <= LARGEST:
-        raise ValueError(f"{name} must be from 1 to 2**31 - 1 steps, got {value!r}.")
+        raise ValueError(
+            f"{name} must be from 1 to 2**31 - 1 steps, got {_shown(value)}."
+        )
     if value != int(value):
         raise ValueError(f"{name} must be a whole number of steps, got {value!r}.")
     return int(value)

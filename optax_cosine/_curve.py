@@ -20,7 +20,7 @@ _QUARTER_TURN_LOW = math.pi / 2 - _QUARTER_TURN_HIGH
 
 
 class Sum(NamedTuple):
-    """A number as an unevaluated sum: more digits than one float holds."""
+    """A number as an unevaluated sum: `main` is its nearest float."""
 
     main: Array
     rest: Array
@@ -30,7 +30,9 @@ def as_sum(whole: Array, part: Array) -> Sum:
     """The integer `whole`, which may need 31 bits, plus the float `part`."""
     # At most the largest float32 that is an int32 too.
     main = jnp.minimum(whole.astype(part.dtype), 2.0**31 - 128)
-    return Sum(main, (whole - main.astype(whole.dtype)).astype(part.dtype) + part)
+    rest = (whole - main.astype(whole.dtype)).astype(part.dtype) + part
+    nearest = main + rest
+    return Sum(nearest, rest - (nearest - main))
 
 
 def _leading_bits(x: Array) -> Array:
@@ -44,7 +46,7 @@ def ratio(part: Sum, whole: Sum, inverse: Array) -> Sum:
 
     `part` is at most `whole`.
     """
-    high = _leading_bits((part.main + part.rest) * inverse)
+    high = _leading_bits(part.main * inverse)
     # Long division: both products are exact, and so is what is left over, almost.
     whole_high = _leading_bits(whole.main)
     left_over = (part.main - high * whole_high) - high * (whole.main - whole_high)

@@ -148,7 +148,9 @@ def value_dtype(values: Iterable[Any]) -> Any:
 def _column(values: Sequence[Any], dtype: Any) -> Any:
     if any(map(is_traced, values)):
         return jnp.stack([jnp.asarray(value, dtype) for value in values])
-    return np.asarray(values, dtype)
+    column = np.array(values, dtype)
+    column.flags.writeable = False
+    return column
 
 
 def _ends(lengths: Iterable[Any], dtype: Any) -> Iterable[Instant]:
@@ -172,15 +174,18 @@ def _add(start: Instant, steps: Instant) -> Instant:
 
 
 def _saturated(count: ArrayLike) -> ArrayLike:
-    """Wide host numbers within int32, where JAX would wrap or refuse them."""
+    """Host numbers within int32, where JAX would wrap, round or refuse them."""
     if isinstance(count, int):
         return np.int32(min(max(count, 0), LARGEST))
-    if isinstance(count, (float, np.ndarray, np.generic)):
-        count = np.asarray(count)
-        if count.dtype in (np.uint32, np.int64, np.uint64):
-            return np.clip(count, 0, LARGEST).astype(np.int32)
-        if count.dtype == np.float64:
-            return np.clip(count, 0, 2.0**31)
+    if not isinstance(count, (float, np.ndarray, np.generic)):
+        return count
+    count = np.asarray(count)
+    count = count.astype(count.dtype.newbyteorder("="))
+    is_wide_int = count.dtype in (np.uint32, np.int64, np.uint64)
+    if count.dtype == np.float64:
+        count = np.clip(count, 0, LARGEST)
+    if is_wide_int or (count.dtype == np.float64 and (count == np.floor(count)).all()):
+        return np.clip(count, 0, LARGEST).astype(np.int32)
     return count
 
 
@@ -204,11 +209,13 @@ def _as_instant(steps: ArrayLike, dtype: Any) -> Instant:
 
 @jax.jit
 def _evaluate(schedule: Table, count: ArrayLike) -> Array:
+    # Leaves are still NumPy's where jit is disabled.
+    rows = _rows(jax.tree.map(jnp.asarray, schedule))
+    value = functools.partial(_value, rows)
     count = jnp.asarray(count)
-    value = functools.partial(_value, _rows(schedule))
-    if count.ndim == 0:
-        return value(count)
-    return jax.vmap(value)(count.reshape(-1)).reshape(count.shape)
+    for _ in range(count.ndim):
+        value = jax.vmap(value)
+    return value(count)
 
 
 class _Row(NamedTuple):
@@ -231,8 +238,7 @@ def _rows(schedule: Table) -> _Row:
     ends = Instant(schedule.ends, schedule.end_parts)
     starts = Instant(*map(_shifted, ends))
     steps = as_sum(ends.whole - starts.whole, ends.part - starts.part)
-    total = steps.main + steps.rest
-    inverse = 1 / lax.select(total > 0, total, jnp.ones_like(total))
+    inverse = 1 / lax.select(steps.main > 0, steps.main, jnp.ones_like(steps.main))
     return _Row(starts, ends, steps, inverse, *_per_phase(schedule))
 
 

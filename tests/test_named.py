@@ -233,6 +233,15 @@ def test_traced_exponents_out_of_range_never_give_nan(exponent):
     assert (values[0], values[-1]) == (np.float32(0.1), np.float32(0.01))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("exponent", [0, 2])
+def test_traced_exponents_of_every_dtype_work(dtype, exponent):
+    values = at(1.0, 10, 0.0, jnp.array(exponent, dtype), jnp.arange(-1, 12))
+    chex.assert_tree_all_finite(values)
+    if exponent == 2:
+        np.testing.assert_array_equal(values, at(1.0, 10, 0.0, 2.0, jnp.arange(-1, 12)))
+
+
 def test_a_traced_length_past_the_largest_is_the_largest():
     long = at(1.0, jnp.uint32(2**32 - 1), 0.0, 1.0, jnp.int32(2**30))
     np.testing.assert_allclose(long, 0.5, rtol=1e-6)

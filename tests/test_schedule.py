@@ -117,10 +117,45 @@ def test_a_count_that_is_no_number_gives_no_number(schedule):
     assert jnp.isnan(jax.jit(schedule)(jnp.bfloat16(jnp.nan)))
 
 
-def test_fractional_counts_lie_on_the_curve(schedule):
-    for count in (0.25, 33.5, 49.999, 50.001, 99.75):
-        exact = reference.cosine_annealing(0.1, 100, float(np.float32(count)), 0.001)
+def test_fractional_counts_lie_on_the_curve():
+    schedule = oc.cosine_annealing_schedule(0.1, 100)
+    near_the_end = [100 - 2.0**-k for k in range(1, 18)]
+    for count in (1e-9, 0.25, 33.5, 49.999, 50.001, 99.75, *near_the_end):
+        exact = reference.cosine_annealing(0.1, 100, float(np.float32(count)))
         assert reference.ulps(schedule(count), exact) <= 8
+
+
+@pytest.mark.parametrize("steps", [2**24 + 3, 10**9, LARGEST])
+def test_whole_host_counts_mean_the_same_whatever_their_type(steps):
+    schedule = oc.cosine_annealing_schedule(1.0, steps)
+    counts = np.array([1, steps // 3, steps - 20, steps - 1])
+    expected = schedule(counts.astype(np.int32))
+    for dtype in (np.float64, np.int64, ">i4", ">i8", ">f8"):
+        np.testing.assert_array_equal(schedule(counts.astype(dtype)), expected)
+    np.testing.assert_array_equal([schedule(float(c)) for c in counts], expected)
+
+
+def test_a_schedule_works_with_jit_disabled(schedule):
+    counts = np.arange(5)
+    expected = schedule(counts)
+    with jax.disable_jit():
+        np.testing.assert_allclose(schedule(counts), expected, rtol=1e-6)
+        np.testing.assert_allclose(schedule(jnp.int32(3)), expected[3], rtol=1e-6)
+
+
+def test_an_array_of_counts_keeps_its_sharding(schedule):
+    devices = np.array(jax.devices()[:2])
+    mesh = jax.sharding.Mesh(devices, ("x",))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "x"))
+    counts = jax.device_put(jnp.arange(16).reshape(2, 8), sharding)
+    values = schedule(counts)
+    assert values.sharding.is_equivalent_to(sharding, 2)
+    np.testing.assert_array_equal(values, schedule(np.arange(16).reshape(2, 8)))
+
+
+def test_the_numbers_of_a_schedule_cannot_be_overwritten(schedule):
+    with pytest.raises(ValueError, match="read-only"):
+        schedule.init_values[0] = 1.0
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (3,), (2, 3), (2, 1, 3)])
