@@ -18,7 +18,7 @@ from optax_cosine._schedule import COSINE, LINEAR, Phase
 
 LARGEST = 2**31 - 1
 
-variants: Any = chex.variants  # chex gives it no type
+all_variants: Any = chex.all_variants  # chex gives it no type
 
 
 @pytest.fixture
@@ -27,13 +27,7 @@ def schedule():
 
 
 class ScheduleVariants(chex.TestCase):
-    @variants(
-        with_jit=True,
-        without_jit=True,
-        with_device=True,
-        without_device=True,
-        with_pmap=True,
-    )
+    @all_variants
     def test_all_ways_of_calling_agree(self):
         schedule = oc.cosine_annealing_schedule(0.1, 100, end_value=0.001)
         called = self.variant(lambda count: schedule(count))
@@ -43,7 +37,7 @@ class ScheduleVariants(chex.TestCase):
             assert value.shape == (1,)
             assert reference.ulps(value[0], exact) <= 8
 
-    @variants(with_jit=True, without_jit=True, with_device=True, with_pmap=True)
+    @all_variants
     def test_a_schedule_may_be_an_argument(self):
         schedule = oc.cosine_annealing_schedule(0.1, 100, end_value=0.001)
         called = self.variant(lambda schedule, count: schedule(count))

@@ -13,7 +13,7 @@ import optax_cosine as oc
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
-variants: Any = chex.variants  # chex gives it no type
+all_variants: Any = chex.all_variants  # chex gives it no type
 
 STEPS = 20
 TARGET = np.array([1.0, -2.0, 0.5], np.float32)
@@ -47,13 +47,7 @@ def update_with(tx):
 
 
 class TrainingStepVariants(chex.TestCase):
-    @variants(
-        with_jit=True,
-        without_jit=True,
-        with_device=True,
-        without_device=True,
-        with_pmap=True,
-    )
+    @all_variants
     def test_a_training_step_is_the_same_however_it_is_run(self):
         with jax.numpy_dtype_promotion("standard"):
             tx = chained(oc.cosine_annealing_schedule(0.3, STEPS, end_value=0.01))
