@@ -181,11 +181,10 @@ def _saturated(count: ArrayLike) -> ArrayLike:
         return count
     count = np.asarray(count)
     count = count.astype(count.dtype.newbyteorder("="))
-    is_wide_int = count.dtype in (np.uint32, np.int64, np.uint64)
-    if count.dtype == np.float64:
+    if count.dtype in (np.uint32, np.int64, np.uint64, np.float64):
         count = np.clip(count, 0, LARGEST)
-    if is_wide_int or (count.dtype == np.float64 and (count == np.floor(count)).all()):
-        return np.clip(count, 0, LARGEST).astype(np.int32)
+        if (count == np.floor(count)).all():
+            return count.astype(np.int32)
     return count
 
 
