@@ -6,6 +6,8 @@ so that no schedule with finite rates is ever NaN.
 """
 
 import numbers
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import jax
@@ -14,7 +16,7 @@ import numpy as np
 from jax.core import Tracer
 
 LARGEST = 2**31 - 1  # the largest int32, and so the largest count Optax reaches
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 _FLOAT32_TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -42,7 +44,7 @@ def _scalar(name: str, value: Any) -> Any:
     return value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > 128:
         return f"an int of {value.bit_length()} bits"
     return repr(value)
@@ -53,10 +55,10 @@ def rate(name: str, value: Any) -> Any:
     number = _scalar(name, value)
     if is_traced(number):
         return number
-    if number != 0 and not _FLOAT32_TINY <= abs(number) <= _FLOAT32_MAX:
+    if number != 0 and not _FLOAT32_TINY <= abs(number) <= FLOAT32_MAX:
         raise ValueError(
             f"{name} must be 0 or from 1.2e-38 to 3.4e38 in size, the range of "
-            f"float32, got {_shown(number)}."
+            f"float32, got {shown(number)}."
         )
     return np.asarray(value)[()] if hasattr(value, "dtype") else number
 
@@ -65,18 +67,28 @@ def positive(name: str, value: Any) -> Any:
     """A number above 0 that float32 can hold."""
     if is_traced(value := _scalar(name, value)):
         value = value.astype(jnp.result_type(float))
-        in_range = jnp.minimum(value, _FLOAT32_MAX)
+        in_range = jnp.minimum(value, FLOAT32_MAX)
         return jnp.where(value > _FLOAT32_TINY, in_range, _FLOAT32_TINY)
-    if not _FLOAT32_TINY <= value <= _FLOAT32_MAX:
+    if not _FLOAT32_TINY <= value <= FLOAT32_MAX:
         raise ValueError(
             f"{name} must be from 1.2e-38 to 3.4e38, the range of float32 above 0, "
-            f"got {_shown(value)}."
+            f"got {shown(value)}."
         )
     return value
 
 
-def whole_steps(name: str, value: Any) -> Any:
-    """A whole number of steps from 1 to 2**31 - 1; `1e4` is the int 10000."""
+def fraction(name: str, value: Any) -> Any:
+    """A number from 0 to 1."""
+    if is_traced(value := _scalar(name, value)):
+        value = value.astype(jnp.result_type(float))
+        return jnp.clip(jnp.where(value > 0, value, 0), 0, 1)
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, got {shown(value)}.")
+    return value
+
+
+def whole_steps(name: str, value: Any, least: int = 1) -> Any:
+    """A whole number of steps up to 2**31 - 1; `1e4` is the int 10000."""
     if is_traced(value := _scalar(name, value)):
         return value
     if 0 < value < 1:
@@ -84,13 +96,46 @@ def whole_steps(name: str, value: Any) -> Any:
             f"{name} must be a whole number of steps, got {value!r}: "
             f"for a fraction of the run write round({value!r} * total_steps)."
         )
-    if not 1 <= value <= LARGEST:
-        raise ValueError(
-            f"{name} must be from 1 to 2**31 - 1 steps, got {_shown(value)}."
-        )
+    _within_time(name, value, least)
     if value != int(value):
         raise ValueError(f"{name} must be a whole number of steps, got {value!r}.")
     return int(value)
+
+
+def signed_steps(name: str, value: Any) -> Any:
+    """A whole number of steps in either direction."""
+    if is_traced(value := _scalar(name, value)):
+        return value
+    if not abs(value) <= LARGEST or value != int(value):
+        raise ValueError(
+            f"{name} must be a whole number from -(2**31 - 1) to 2**31 - 1, got "
+            f"{shown(value)}."
+        )
+    return int(value)
+
+
+def any_steps(name: str, value: Any) -> Any:
+    """A number of steps above 0, whole or not, up to 2**31 - 1."""
+    if is_traced(value := _scalar(name, value)):
+        return value
+    if not 0 < value <= LARGEST:
+        raise ValueError(
+            f"{name} must be above 0 and at most 2**31 - 1 steps, got {shown(value)}."
+        )
+    return int(value) if value == int(value) else Fraction(value)
+
+
+def _within_time(name: str, value: Any, least: int) -> None:
+    if not least <= value <= LARGEST:
+        raise ValueError(
+            f"{name} must be from {least} to 2**31 - 1 steps, got {shown(value)}."
+        )
+
+
+def one_of(name: str, value: Any, allowed: Sequence[str]) -> Any:
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.")
+    return value
 
 
 def no_rise(high_name: str, high: Any, low_name: str, low: Any, dtype: Any) -> None:

@@ -1,9 +1,41 @@
 """The named curves, each a few lines on top of the table."""
 
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from optax_cosine._checks import no_rise, positive, rate, whole_steps
-from optax_cosine._schedule import COSINE, Phase, Table, table, value_dtype
+from optax_cosine._checks import (
+    fraction,
+    is_traced,
+    no_rise,
+    one_of,
+    positive,
+    rate,
+    whole_steps,
+)
+from optax_cosine._cycles import (
+    cycle_lengths,
+    cycles,
+    portion,
+    refuse_long_warmup,
+    scaled_values,
+)
+from optax_cosine._instant import least, length, negative, plus
+from optax_cosine._table import (
+    COSINE,
+    HOLD,
+    LINEAR,
+    REPEAT,
+    Table,
+    column,
+    melted,
+    phase,
+    value_dtype,
+)
 
 
 def cosine_annealing_schedule(
@@ -75,13 +107,163 @@ def cosine_annealing_schedule(
         Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts",
         2017, arXiv:1608.03983.
     """
-    phase = Phase(
-        steps=whole_steps("decay_steps", decay_steps),
-        shape=COSINE,
-        init_value=rate("init_value", init_value),
-        end_value=rate("end_value", end_value),
-        exponent=positive("exponent", exponent),
-    )
-    values = phase.init_value, phase.end_value
+    values = rate("init_value", init_value), rate("end_value", end_value)
     no_rise("init_value", values[0], "end_value", values[1], value_dtype(values))
-    return table([phase])
+    steps = whole_steps("decay_steps", decay_steps)
+    return phase(steps, COSINE, *values, positive("exponent", exponent))
+
+
+def warmup_cosine_annealing_schedule(
+    peak_value: ArrayLike,
+    total_steps: ArrayLike,
+    *,
+    warmup_steps: ArrayLike,
+    init_value: ArrayLike = 0.0,
+    hold_steps: ArrayLike = 0,
+    end_value: ArrayLike = 0.0,
+    exponent: ArrayLike = 1.0,
+) -> Table:
+    init_value, peak_value, end_value = _annealing(init_value, peak_value, end_value)
+    warmup, hold, decay = _shared_out(
+        whole_steps("total_steps", total_steps),
+        warmup_steps=whole_steps("warmup_steps", warmup_steps, least=0),
+        hold_steps=whole_steps("hold_steps", hold_steps, least=0),
+    )
+    exponent = positive("exponent", exponent)
+    return melted(
+        [
+            phase(warmup, LINEAR, init_value, peak_value),
+            phase(hold, LINEAR, peak_value, peak_value),
+            phase(decay, COSINE, peak_value, end_value, exponent),
+        ]
+    )
+
+
+def cosine_one_cycle_schedule(
+    peak_value: ArrayLike,
+    total_steps: ArrayLike,
+    *,
+    pct_start: ArrayLike = 0.3,
+    div_factor: ArrayLike = 25.0,
+    final_div_factor: ArrayLike = 1e4,
+) -> Table:
+    peak_value = rate("peak_value", peak_value)
+    div_factor = positive("div_factor", div_factor)
+    final_div_factor = positive("final_div_factor", final_div_factor)
+    total = whole_steps("total_steps", total_steps)
+    up, down = _shared_out(total, up=portion(fraction("pct_start", pct_start), total))
+    start = _quotient(peak_value, div_factor)
+    return melted(
+        [
+            phase(up, COSINE, start, peak_value),
+            phase(down, COSINE, peak_value, _quotient(start, final_div_factor)),
+        ]
+    )
+
+
+def warmup_stable_decay_schedule(
+    peak_value: ArrayLike,
+    total_steps: ArrayLike,
+    *,
+    warmup_steps: ArrayLike,
+    decay_steps: ArrayLike,
+    init_value: ArrayLike = 0.0,
+    end_value: ArrayLike = 0.0,
+    decay_shape: str = "cosine",
+) -> Table:
+    init_value, peak_value, end_value = _annealing(init_value, peak_value, end_value)
+    warmup, decay, stable = _shared_out(
+        whole_steps("total_steps", total_steps),
+        warmup_steps=whole_steps("warmup_steps", warmup_steps, least=0),
+        decay_steps=whole_steps("decay_steps", decay_steps, least=0),
+    )
+    shape, time_exponent = _DECAYS[one_of("decay_shape", decay_shape, tuple(_DECAYS))]
+    return melted(
+        [
+            phase(warmup, LINEAR, init_value, peak_value),
+            phase(stable, LINEAR, peak_value, peak_value),
+            phase(decay, shape, peak_value, end_value, 1.0, time_exponent),
+        ]
+    )
+
+
+def cosine_restarts_schedule(
+    peak_value: ArrayLike,
+    cycle_steps: ArrayLike | Sequence[ArrayLike],
+    *,
+    num_cycles: int | None = None,
+    end_value: ArrayLike = 0.0,
+    cycle_warmup_steps: ArrayLike = 0,
+    init_value: ArrayLike = 0.0,
+    cycle_steps_factor: ArrayLike = 1.0,
+    peak_factor: ArrayLike = 1.0,
+    end_factor: ArrayLike = 1.0,
+) -> Table:
+    init_value, peak_value, end_value = _annealing(init_value, peak_value, end_value)
+    warmup = whole_steps("cycle_warmup_steps", cycle_warmup_steps, least=0)
+    peak_factor = positive("peak_factor", peak_factor)
+    end_factor = positive("end_factor", end_factor)
+    same_values = _is_one(peak_factor) and _is_one(end_factor)
+    lengths, for_ever = cycle_lengths(
+        cycle_steps, cycle_steps_factor, num_cycles, same_values=same_values
+    )
+    refuse_long_warmup(warmup, lengths)
+    peaks = scaled_values("peak", peak_value, peak_factor, len(lengths))
+    lows = scaled_values("end", end_value, end_factor, len(lengths))
+    dtype = value_dtype([init_value, peak_value, end_value])
+    last = f"factor**{len(lengths) - 1}"
+    no_rise(
+        f"peak_value * peak_{last}",
+        peaks[-1],
+        f"end_value * end_{last}",
+        lows[-1],
+        dtype,
+    )
+    after = REPEAT if for_ever else HOLD
+    schedule = cycles(lengths, warmup, init_value, peaks, lows, dtype)
+    return dataclasses.replace(schedule, after=column(after, np.int32))
+
+
+_DECAYS = {"cosine": (COSINE, 1.0), "linear": (LINEAR, 1.0), "sqrt": (LINEAR, 0.5)}
+
+
+def _annealing(init_value: Any, peak_value: Any, end_value: Any) -> tuple[Any, ...]:
+    values = (
+        rate("init_value", init_value),
+        rate("peak_value", peak_value),
+        rate("end_value", end_value),
+    )
+    no_rise("peak_value", values[1], "end_value", values[2], value_dtype(values))
+    return values
+
+
+def _is_one(factor: Any) -> bool:
+    return not is_traced(factor) and factor == 1
+
+
+def _quotient(value: Any, divisor: Any) -> Any:
+    """A rate divided, in the dtype of the rate."""
+    if is_traced(value) or is_traced(divisor):
+        dtype = value_dtype([value])
+        return jnp.asarray(value, dtype) / jnp.asarray(divisor, dtype)
+    quotient = float(value) / float(divisor)
+    return value_dtype([value]).type(quotient) if hasattr(value, "dtype") else quotient
+
+
+def _shared_out(total: Any, **lengths: Any) -> list[Any]:
+    """The lengths, and what they leave of the total.
+
+    Where one is traced, those that do not fit are cut, the first ones last.
+    """
+    known = {name: x for name, x in lengths.items() if not is_traced(x)}
+    if not is_traced(total) and sum(known.values()) > total:
+        sums = " + ".join(f"{name}={value}" for name, value in known.items())
+        raise ValueError(f"{sums} is more than total_steps={total}.")
+    if len(known) == len(lengths) and not is_traced(total):
+        return [*lengths.values(), total - sum(lengths.values())]
+    dtype = np.dtype(jnp.result_type(float))
+    left, shares = length(total, dtype), []
+    for wanted in lengths.values():
+        shares.append(least(length(wanted, dtype), left))
+        left = plus(left, negative(shares[-1]))
+    return [*shares, left]

@@ -1,0 +1,266 @@
+"""What one table cannot say: a schedule on another clock, or spliced to another."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from optax_cosine._checks import (
+    LARGEST,
+    is_traced,
+    positive,
+    signed_steps,
+    whole_steps,
+)
+from optax_cosine._instant import (
+    Instant,
+    as_fraction,
+    as_instant,
+    difference,
+    exact,
+    is_numpy,
+    length,
+    negative,
+    number,
+    plus,
+    reached,
+    rescaled,
+    select,
+)
+from optax_cosine._schedule import Schedule, checked, known, plain
+
+_FLOAT = np.dtype(np.float32)  # of the parts of instants that no schedule holds
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Spliced(Schedule):
+    """One schedule until a step, from there another on its own clock."""
+
+    before: Schedule
+    at_step: Instant
+    then: Schedule
+
+    @property
+    def _batch_shape(self) -> tuple[int, ...]:
+        return self.before._batch_shape
+
+    @property
+    def _dtype(self) -> np.dtype:
+        return np.promote_types(self.before._dtype, self.then._dtype)
+
+    def _exact_total(self) -> Any:
+        return number(*self.at_step) + self.then._exact_total()
+
+    def _traced_total(self) -> Instant:
+        return plus(_on_device(self.at_step), _on_device(self.then._total))
+
+    @property
+    def _endless(self) -> Any:
+        return self.then._endless
+
+    def _scaled(self, by: Callable[[Any], Any]) -> "Spliced":
+        return Spliced(self.before._scaled(by), self.at_step, self.then._scaled(by))
+
+    def _host_function(self) -> Callable[[Any], float]:
+        before, then = self.before._host_function(), self.then._host_function()
+        at_step = number(*self.at_step)
+        return lambda now: before(now) if now < at_step else then(now - at_step)
+
+    def _value(self, now: Instant, at_once: int) -> Array:
+        at_step = _with_dtype(self.at_step, now.part.dtype)
+        before = self.before._value(now, at_once).astype(self._dtype)
+        since = plus(now, negative(at_step))
+        then = self.then._value(since, at_once).astype(self._dtype)
+        return lax.select(reached(now, at_step), then, before)
+
+    def _code(self) -> str:
+        at_step = plain(number(*self.at_step))
+        return f"splice({self.before._code()}, {at_step!r}, {self.then._code()})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in `Schedule`."""
+        return {
+            "kind": "spliced",
+            "before": self.before.to_dict(),
+            "at_step": _listed(self.at_step),
+            "then": self.then.to_dict(),
+        }
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Retimed(Schedule):
+    """A schedule read at `floor(count / every) * steps / counts + offset`."""
+
+    schedule: Schedule
+    every: Any  # int32
+    counts: Instant  # last as long as
+    steps: Instant  # these of the schedule
+    offset: Instant  # may be negative
+
+    @property
+    def _batch_shape(self) -> tuple[int, ...]:
+        return self.schedule._batch_shape
+
+    @property
+    def _dtype(self) -> np.dtype:
+        return self.schedule._dtype
+
+    def _exact_total(self) -> Any:
+        left = max(self.schedule._exact_total() - number(*self.offset), 0)
+        total = Fraction(left) * number(*self.counts) / number(*self.steps)
+        return math.ceil(total) * int(self.every) if self.every > 1 else total
+
+    def _traced_total(self) -> Instant:
+        total, counts, steps, offset = map(
+            _on_device, (self.schedule._total, self.counts, self.steps, self.offset)
+        )
+        total = rescaled(plus(total, negative(offset)), counts, steps)
+        return Instant(total.whole * self.every, total.part)
+
+    @property
+    def _endless(self) -> Any:
+        return self.schedule._endless
+
+    def _scaled(self, by: Callable[[Any], Any]) -> "Retimed":
+        return dataclasses.replace(self, schedule=self.schedule._scaled(by))
+
+    def _host_function(self) -> Callable[[Any], float]:
+        value, every, offset = (
+            self.schedule._host_function(),
+            int(self.every),
+            number(*self.offset),
+        )
+        speed = Fraction(number(*self.steps)) / number(*self.counts)
+
+        def retimed(now: Any) -> float:
+            now = (now // every if every > 1 else now) * speed + offset
+            now = min(max(now, 0), LARGEST)
+            return value(int(now) if now == int(now) else now)
+
+        return retimed
+
+    def _value(self, now: Instant, at_once: int) -> Array:
+        dtype = now.part.dtype
+        steps, counts, offset = (
+            _with_dtype(x, dtype) for x in (self.steps, self.counts, self.offset)
+        )
+        stairs = Instant(lax.div(now.whole, self.every), lax.full_like(now.part, 0))
+        now = select(self.every > 1, stairs, now)
+        now = plus(rescaled(now, steps, counts), offset)
+        return self.schedule._value(now, at_once)
+
+    def _code(self) -> str:
+        stretch = number(*self.counts) / Fraction(number(*self.steps))
+        change = f"offset={plain(number(*self.offset))!r}"
+        if self.every > 1:
+            change = f"every={int(self.every)}"
+        elif stretch != 1:
+            change = f"stretch={float(stretch)!r}"
+        return f"retime({self.schedule._code()}, {change})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in `Schedule`."""
+        return {
+            "kind": "retimed",
+            "schedule": self.schedule.to_dict(),
+            "every": known(self).every.tolist(),
+            "counts": _listed(self.counts),
+            "steps": _listed(self.steps),
+            "offset": _listed(self.offset),
+        }
+
+
+def _with_dtype(instant: Instant, dtype: Any) -> Instant:
+    return Instant(instant.whole, instant.part.astype(dtype))
+
+
+def _on_device(instant: Instant) -> Instant:
+    return Instant(jnp.asarray(instant.whole), jnp.asarray(instant.part, _FLOAT))
+
+
+def _listed(instant: Instant) -> list[Any]:
+    return [np.asarray(number).tolist() for number in instant]
+
+
+def splice(before: Schedule, at_step: ArrayLike, then: Schedule) -> Spliced:
+    at_step = whole_steps("at_step", at_step, least=0)
+    before, then = checked("before", before), checked("then", then)
+    return spliced(before, length(at_step, _FLOAT), then)
+
+
+def spliced(before: Schedule, at_step: Instant, then: Schedule) -> Spliced:
+    return fitting("the spliced schedule", Spliced(before, at_step, then))
+
+
+def retime(
+    schedule: Schedule,
+    *,
+    offset: ArrayLike | None = None,
+    every: ArrayLike | None = None,
+    stretch: ArrayLike | None = None,
+) -> Retimed:
+    if sum(x is not None for x in (offset, every, stretch)) != 1:
+        raise ValueError(
+            "retime takes exactly one of offset, every and stretch, got "
+            f"offset={offset!r}, every={every!r}, stretch={stretch!r}."
+        )
+    counts, steps = _speed(1 if stretch is None else stretch)
+    retimed = Retimed(
+        checked("schedule", schedule),
+        _stairs(1 if every is None else every),
+        counts,
+        steps,
+        _signed(0 if offset is None else offset),
+    )
+    return fitting("the retimed schedule", retimed)
+
+
+def fitting(what: str, schedule: Any) -> Any:
+    """The schedule, unless it ends after the last step there is."""
+    if is_numpy(schedule) and not schedule._endless:
+        total = schedule._exact_total()
+        if total > LARGEST:
+            raise ValueError(
+                f"{what} must end by step 2**31 - 1, ends at {plain(math.ceil(total))}."
+            )
+    return schedule
+
+
+def _stairs(every: Any) -> Any:
+    every = whole_steps("every", every)
+    if not is_traced(every):
+        return np.asarray(every, np.int32)
+    return jnp.maximum(as_instant(every, _FLOAT).whole, 1)
+
+
+def _speed(stretch: Any) -> tuple[Instant, Instant]:
+    """How many counts last as long as how many steps: `stretch` as a fraction."""
+    if is_traced(stretch := positive("stretch", stretch)):
+        # A float is an integer of 24 bits times a power of two.
+        _, exponent = jnp.frexp(stretch)
+        doublings = jnp.clip(24 - exponent, 0, 30)
+        counts = stretch * (np.int32(1) << doublings).astype(stretch.dtype)
+        return as_instant(counts, _FLOAT), as_instant(np.int32(1) << doublings, _FLOAT)
+    if not 1 / LARGEST <= stretch <= LARGEST:
+        raise ValueError(
+            f"stretch must be from 1 / (2**31 - 1) to 2**31 - 1, got {stretch!r}."
+        )
+    counts, steps = as_fraction(stretch)
+    return exact(counts, _FLOAT), exact(steps, _FLOAT)
+
+
+def _signed(offset: Any) -> Instant:
+    if is_traced(offset := signed_steps("offset", offset)):
+        offset = offset.astype(jnp.promote_types(offset.dtype, np.int8))
+        ahead = as_instant(jnp.maximum(offset, 0), _FLOAT)
+        return difference(ahead, as_instant(jnp.maximum(-offset, 0), _FLOAT))
+    return Instant(np.asarray(offset, np.int32), np.asarray(0, _FLOAT))
