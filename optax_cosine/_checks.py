@@ -16,7 +16,8 @@ import numpy as np
 from jax.core import Tracer
 
 LARGEST = 2**31 - 1  # the largest int32, and so the largest count Optax reaches
-FLOAT32_MAX = float(np.finfo(np.float32).max)
+LARGEST_RATE = float(np.finfo(np.float32).max) / 2  # so that no difference overflows
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _FLOAT32_TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -54,10 +55,11 @@ def rate(name: str, value: Any) -> Any:
     """A value that float32 can hold; NumPy's and JAX's numbers keep their dtype."""
     number = _scalar(name, value)
     if is_traced(number):
-        return number
-    if number != 0 and not _FLOAT32_TINY <= abs(number) <= FLOAT32_MAX:
+        wide = jnp.issubdtype(number.dtype, jnp.floating) and number.dtype.itemsize >= 4
+        return jnp.clip(number, -LARGEST_RATE, LARGEST_RATE) if wide else number
+    if number != 0 and not _FLOAT32_TINY <= abs(number) <= LARGEST_RATE:
         raise ValueError(
-            f"{name} must be 0 or from 1.2e-38 to 3.4e38 in size, the range of "
+            f"{name} must be 0 or from 1.2e-38 to 1.7e38 in size, half the range of "
             f"float32, got {shown(number)}."
         )
     return np.asarray(value)[()] if hasattr(value, "dtype") else number
@@ -67,9 +69,9 @@ def positive(name: str, value: Any) -> Any:
     """A number above 0 that float32 can hold."""
     if is_traced(value := _scalar(name, value)):
         value = value.astype(jnp.result_type(float))
-        in_range = jnp.minimum(value, FLOAT32_MAX)
+        in_range = jnp.minimum(value, _FLOAT32_MAX)
         return jnp.where(value > _FLOAT32_TINY, in_range, _FLOAT32_TINY)
-    if not _FLOAT32_TINY <= value <= FLOAT32_MAX:
+    if not _FLOAT32_TINY <= value <= _FLOAT32_MAX:
         raise ValueError(
             f"{name} must be from 1.2e-38 to 3.4e38, the range of float32 above 0, "
             f"got {shown(value)}."

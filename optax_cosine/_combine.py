@@ -192,6 +192,34 @@ def _listed(instant: Instant) -> list[Any]:
 
 
 def splice(before: Schedule, at_step: ArrayLike, then: Schedule) -> Spliced:
+    """`before` until `at_step`, from there `then` on its own clock.
+
+    Use it to let a run that is under way go on along another curve.
+
+    The formula is `before(count)` below `at_step`, `then(count - at_step)` from there.
+
+    Args:
+        before: A schedule of this library; it may have no end.
+        at_step: Count at which the second takes over: a whole number, 0 or more.
+        then: A schedule of this library; it may have no end.
+
+    Returns:
+        A schedule.
+
+    Raises:
+        TypeError: A schedule is none of this library, or `at_step` is no number.
+        ValueError: `at_step` is out of range, or the end is beyond 2**31 - 1.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> endless = oc.cosine_restarts_schedule(1.0, 10)
+        >>> schedule = oc.splice(endless, 25, oc.linear(0.5, 0.0, steps=5))
+        >>> print(schedule(20), schedule(25), schedule(30))
+        1.0 0.5 0.0
+
+    References:
+        Optax, `optax.join_schedules`.
+    """
     at_step = whole_steps("at_step", at_step, least=0)
     before, then = checked("before", before), checked("then", then)
     return spliced(before, length(at_step, _FLOAT), then)
@@ -208,6 +236,44 @@ def retime(
     every: ArrayLike | None = None,
     stretch: ArrayLike | None = None,
 ) -> Retimed:
+    """A schedule read on another clock; exactly one change per call.
+
+    Use `offset=1` for a first update above 0 and a last one exactly at the end value,
+    `every=updates_per_epoch` for a rate that changes once an epoch, `stretch=2.0` for
+    the same curve over a run twice as long.
+
+    With the others at 0, 1 and 1, for counts of 0 and more::
+
+        retime(schedule, ...)(count) == schedule(floor(count / every) / stretch + offset)
+
+    Args:
+        schedule: A schedule of this library.
+        offset: Steps to read ahead, a whole number; if negative, steps to wait.
+        every: Counts for each step of the schedule, a whole number from 1.
+        stretch: How many times as long it becomes, above 0. It is taken as a fraction:
+            1.1 as 11 / 10.
+
+    Returns:
+        A schedule.
+
+    Raises:
+        TypeError: A number is none, or the schedule is none of this library.
+        ValueError: None or several of the three are given, one is out of range, or the
+            end is beyond 2**31 - 1.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> schedule = oc.linear(0.0, 1.0, steps=4)
+        >>> ahead = oc.retime(schedule, offset=1)
+        >>> print(*[ahead(count) for count in range(4)])
+        0.25 0.5 0.75 1.0
+        >>> stairs = oc.retime(schedule, every=2)
+        >>> print(*[stairs(count) for count in range(6)])
+        0.0 0.0 0.25 0.25 0.5 0.5
+
+    References:
+        timm, `t_in_epochs`; Composer, `scale_schedule_ratio`.
+    """
     if sum(x is not None for x in (offset, every, stretch)) != 1:
         raise ValueError(
             "retime takes exactly one of offset, every and stretch, got "

@@ -24,8 +24,9 @@ class Sum(NamedTuple):
 
 def as_sum(whole: Array, part: Array) -> Sum:
     """The integer `whole`, which may need 31 bits, plus the float `part`."""
-    # At most the largest float32 that is an int32 too.
-    main = lax.min(whole.astype(part.dtype), part.dtype.type(2.0**31 - 128))
+    # 2**31 - 1 becomes 2.0**31, which int32 lacks. Whether the way back saturates or
+    # wraps, what is lost is less than a step in 2**31.
+    main = whole.astype(part.dtype)
     rest = (whole - main.astype(whole.dtype)).astype(part.dtype) + part
     nearest = main + rest
     return Sum(nearest, rest - (nearest - main))
@@ -36,13 +37,13 @@ def _leading_bits(x: Array) -> Array:
     return lax.reduce_precision(x, exponent_bits=8, mantissa_bits=11)
 
 
-def ratio(part: Sum, whole: Sum) -> Array:
-    """`part / whole`, rounded once."""
-    high = _leading_bits(part.main / whole.main)
+def ratio(part: Sum, whole: Sum, inverse: Array) -> Array:
+    """`part / whole`, rounded once; `inverse` is 1 / whole."""
+    high = _leading_bits(part.main * inverse)
     # Long division: both products are exact, and so is what is left over, almost.
     whole_high = _leading_bits(whole.main)
     left_over = (part.main - high * whole_high) - high * (whole.main - whole_high)
-    return high + (left_over + (part.rest - high * whole.rest)) / whole.main
+    return high + (left_over + (part.rest - high * whole.rest)) * inverse
 
 
 @jax.custom_jvp

@@ -13,8 +13,8 @@ import numpy as np
 from jax import Array, lax
 
 from optax_cosine._checks import (
-    FLOAT32_MAX,
     LARGEST,
+    LARGEST_RATE,
     is_traced,
     positive,
     shown,
@@ -171,7 +171,7 @@ def scaled_values(name: str, first: Any, factor: Any, num_cycles: int) -> Any:
     with np.errstate(over="ignore", under="ignore"):
         powers = np.float64(factor) ** np.arange(num_cycles)
     values = (float(first) * powers).tolist()
-    if abs(values[-1]) > FLOAT32_MAX:
+    if abs(values[-1]) > LARGEST_RATE:
         raise ValueError(
             f"{name}_factor={factor!r} takes {name}_value to {values[-1]!r} in cycle "
             f"{num_cycles}, beyond the range of float32."

@@ -74,9 +74,10 @@ def as_instant(steps: ArrayLike, dtype: Any) -> Instant:
         outside = (steps < 0) | (steps >= 2.0**31)
         part = jnp.where(outside, 0, steps - whole)
         return Instant(whole.astype(np.int32), part.astype(dtype))
-    # An int32 cannot be larger.
-    largest = None if steps.dtype == np.int32 else steps.dtype.type(LARGEST)
-    whole = jnp.clip(steps, steps.dtype.type(0), largest).astype(np.int32)
+    if steps.dtype == np.int32:
+        whole = lax.max(steps, np.int32(0))
+    else:
+        whole = jnp.clip(steps, 0, LARGEST).astype(np.int32)
     return Instant(whole, lax.full_like(whole, 0, dtype))
 
 

@@ -123,6 +123,47 @@ def warmup_cosine_annealing_schedule(
     end_value: ArrayLike = 0.0,
     exponent: ArrayLike = 1.0,
 ) -> Table:
+    """Warm up to `peak_value`, hold it if asked to, anneal to `end_value`.
+
+    Use it for training from scratch, transformers above all.
+
+    With `decay_steps = total_steps - warmup_steps - hold_steps`, it is::
+
+        join(linear(init_value, peak_value, steps=warmup_steps),
+             constant(peak_value, steps=hold_steps),
+             cosine(peak_value, end_value, steps=decay_steps, exponent=exponent))
+
+    Args:
+        peak_value: Highest rate. A finite scalar, as all rates.
+        total_steps: Optimizer updates in all, the warm-up included. A whole number
+            from 1 to 2**31 - 1.
+        warmup_steps: Updates until the peak, 0 to `total_steps`.
+        init_value: Rate at count 0, where there is a warm-up.
+        hold_steps: Updates at the peak before it decays.
+        end_value: Rate from `total_steps` on: a rate, not a ratio; at most the peak.
+        exponent: Power of the weight of the cosine, above 0.
+
+    Every argument may be traced. Traced lengths that do not fit are cut: the warm-up
+    to the total, then the hold to what is left, and the decay has the rest.
+
+    Returns:
+        A schedule of three phases, whatever the lengths.
+
+    Raises:
+        TypeError: An argument is not a real number.
+        ValueError: An argument is out of range, or lengths exceed the total.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> schedule = oc.warmup_cosine_annealing_schedule(
+        ...     3e-4, 1_000, warmup_steps=100, end_value=3e-5)
+        >>> print(*[schedule(count) for count in (0, 50, 100, 550, 1_000)])
+        0.0 0.00015 0.0003 0.000165 3e-05
+
+    References:
+        Goyal et al., "Accurate, Large Minibatch SGD", 2017, arXiv:1706.02677.
+        Loshchilov and Hutter, "SGDR", 2017, arXiv:1608.03983.
+    """
     init_value, peak_value, end_value = _annealing(init_value, peak_value, end_value)
     warmup, hold, decay = _shared_out(
         whole_steps("total_steps", total_steps),
@@ -147,6 +188,39 @@ def cosine_one_cycle_schedule(
     div_factor: ArrayLike = 25.0,
     final_div_factor: ArrayLike = 1e4,
 ) -> Table:
+    """Up to `peak_value` along half a cosine, down along another, far below the start.
+
+    Use it for short runs with large rates.
+
+    With `up = round(pct_start * total_steps)` and `start = peak_value / div_factor`::
+
+        join(cosine(start, peak_value, steps=up),
+             cosine(peak_value, start / final_div_factor, steps=total_steps - up))
+
+    Args:
+        peak_value: Highest rate. A finite scalar.
+        total_steps: Optimizer updates in all. A whole number from 1 to 2**31 - 1.
+        pct_start: Share of them spent rising, 0 to 1.
+        div_factor: What the peak is divided by at the start, above 0.
+        final_div_factor: What that start is divided by at the end, above 0.
+
+    Returns:
+        A schedule of two phases. The peak is at a whole step; for PyTorch's knots
+        between steps use `join` and `cosine` with fractional lengths.
+
+    Raises:
+        TypeError: An argument is not a real number.
+        ValueError: An argument is out of range; the message names it.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> schedule = oc.cosine_one_cycle_schedule(0.1, 100)
+        >>> print(schedule(0), schedule(30), schedule(100))
+        0.004 0.1 4e-07
+
+    References:
+        Smith and Topin, "Super-Convergence", 2017, arXiv:1708.07120.
+    """
     peak_value = rate("peak_value", peak_value)
     div_factor = positive("div_factor", div_factor)
     final_div_factor = positive("final_div_factor", final_div_factor)
@@ -171,6 +245,50 @@ def warmup_stable_decay_schedule(
     end_value: ArrayLike = 0.0,
     decay_shape: str = "cosine",
 ) -> Table:
+    """Warm up, stay at `peak_value`, decay over the last `decay_steps`.
+
+    Use it where the length of a run is not settled: save before the decay, and branch.
+
+    With `stable_steps = total_steps - warmup_steps - decay_steps`, it is::
+
+        join(linear(init_value, peak_value, steps=warmup_steps),
+             constant(peak_value, steps=stable_steps),
+             cosine(peak_value, end_value, steps=decay_steps))
+
+    with `linear` in place of `cosine` for the other shapes of the decay.
+
+    Args:
+        peak_value: Highest rate. A finite scalar, as all rates.
+        total_steps: Optimizer updates in all. A whole number from 1 to 2**31 - 1.
+        warmup_steps: Updates until the peak, 0 or more.
+        decay_steps: Updates of the decay, 0 or more.
+        init_value: Rate at count 0, where there is a warm-up.
+        end_value: Rate from `total_steps` on: a rate, not a ratio; at most the peak.
+        decay_shape: `"cosine"`, `"linear"`, or `"sqrt"`: one minus the square root of
+            the fraction gone by.
+
+    Every number may be traced. Traced lengths that do not fit are cut: the warm-up to
+    the total, the decay to what is left, and the peak has the rest.
+
+    Returns:
+        A schedule of three phases, whatever the lengths.
+
+    Raises:
+        TypeError: An argument is not a real number.
+        ValueError: An argument is out of range, the lengths exceed the total, or the
+            shape is unknown.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> schedule = oc.warmup_stable_decay_schedule(
+        ...     1e-3, 1_000, warmup_steps=100, decay_steps=200, decay_shape="sqrt")
+        >>> print(*[schedule(count) for count in (0, 100, 800, 850, 1_000)])
+        0.0 0.001 0.001 0.0005 0.0
+
+    References:
+        Hu et al., "MiniCPM", 2024, arXiv:2404.06395.
+        Hägele et al., 2024, arXiv:2405.18392 (the 1-sqrt decay).
+    """
     init_value, peak_value, end_value = _annealing(init_value, peak_value, end_value)
     warmup, decay, stable = _shared_out(
         whole_steps("total_steps", total_steps),
@@ -199,6 +317,52 @@ def cosine_restarts_schedule(
     peak_factor: ArrayLike = 1.0,
     end_factor: ArrayLike = 1.0,
 ) -> Table:
+    """Anneal again and again from a peak: SGDR, with a warm-up in each cycle if asked.
+
+    Use it for snapshots of several minima, and for long runs without a fixed end.
+
+    Cycle k, counted from 0, is `max(1, round(cycle_steps * cycle_steps_factor**k))`
+    steps long. It rises from `init_value` along a line of `cycle_warmup_steps`, then
+    anneals from `peak_value * peak_factor**k` to `end_value * end_factor**k`.
+    Boundaries are integers: every restart is at its step, at its peak, to the bit.
+
+    Args:
+        peak_value: Rate at the start of the first cycle. A finite scalar, as all rates.
+        cycle_steps: Updates of the first cycle, its warm-up included, a whole number
+            from 1; or a sequence with the length of each.
+        num_cycles: How many, a Python int up to 1,000,000; the last value holds after
+            them. None: for ever if all factors are 1; as many as fit in 2**31 - 1 steps
+            if `cycle_steps_factor` is above 1. Left out where `cycle_steps` is a
+            sequence.
+        end_value: Rate at the end of the first cycle: not a ratio; at most the peak.
+        cycle_warmup_steps: Updates until the peak of each cycle, at most a cycle.
+        init_value: Rate at the start of each warm-up.
+        cycle_steps_factor: Growth of the length per cycle, above 0; a whole or a
+            fractional number.
+        peak_factor: Growth of the peak per cycle, above 0.
+        end_factor: Growth of the floor per cycle, above 0.
+
+    All but `num_cycles` may be traced. A traced warm-up is cut to each cycle; lengths
+    that are traced fractions are rounded in the precision of their dtype.
+
+    Returns:
+        A schedule of two phases per cycle, or of two that repeat.
+
+    Raises:
+        TypeError: An argument is not a real number, or `num_cycles` is no int.
+        ValueError: An argument is out of range, a floor is above its peak, a warm-up is
+            longer than a cycle, `num_cycles` is missing, or they do not fit.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> schedule = oc.cosine_restarts_schedule(1.0, 10, cycle_steps_factor=2)
+        >>> print(schedule(0), schedule(5), schedule(10), schedule(20), schedule(30))
+        1.0 0.5 1.0 0.5 1.0
+
+    References:
+        Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts",
+        2017, arXiv:1608.03983.
+    """
     init_value, peak_value, end_value = _annealing(init_value, peak_value, end_value)
     warmup = whole_steps("cycle_warmup_steps", cycle_warmup_steps, least=0)
     peak_factor = positive("peak_factor", peak_factor)

@@ -35,6 +35,40 @@ def cosine(
     exponent: ArrayLike = 1.0,
     time_exponent: ArrayLike = 1.0,
 ) -> Table:
+    """Half a cosine from `init_value` to `end_value`, down or up.
+
+    Use it for annealing, and for what rises to the end of a run, such as the decay of a
+    moving average or weight decay: `cosine(0.99, 1.0, steps=total_steps)`.
+
+    With `x = count / steps`, clamped to [0, 1]::
+
+        weight = ((1 + cos(pi * x**time_exponent)) / 2) ** exponent
+        value = end_value + (init_value - end_value) * weight
+
+    Args:
+        init_value: Value at count 0. A scalar, as all arguments here.
+        end_value: Value from count `steps` on.
+        steps: Length in optimizer updates, above 0; a fraction is allowed.
+        exponent: Power of the weight, above 0; Optax's `exponent`.
+        time_exponent: Power of the fraction gone by, above 0; timm's `k_decay`.
+
+    Returns:
+        A schedule of one phase.
+
+    Raises:
+        TypeError: An argument is not a real number.
+        ValueError: An argument is out of range; the message names it.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> weight_decay = oc.cosine(0.04, 0.4, steps=100)
+        >>> print(weight_decay(0), weight_decay(50), weight_decay(100))
+        0.04 0.22 0.4
+
+    References:
+        Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts",
+        2017, arXiv:1608.03983.
+    """
     return phase(
         any_steps("steps", steps),
         COSINE,
@@ -52,6 +86,38 @@ def linear(
     steps: ArrayLike,
     time_exponent: ArrayLike = 1.0,
 ) -> Table:
+    """A straight line from `init_value` to `end_value`, or a power of time.
+
+    Use it for warm-ups, and with `time_exponent=0.5` for the 1-sqrt cool-down; 2.0 is a
+    quadratic warm-up.
+
+    With `x = count / steps`, clamped to [0, 1]::
+
+        value = init_value + (end_value - init_value) * x**time_exponent
+
+    Args:
+        init_value: Value at count 0. A scalar, as all arguments here.
+        end_value: Value from count `steps` on.
+        steps: Length in optimizer updates, above 0; a fraction is allowed.
+        time_exponent: Power of the fraction gone by, above 0.
+
+    Returns:
+        A schedule of one phase.
+
+    Raises:
+        TypeError: An argument is not a real number.
+        ValueError: An argument is out of range; the message names it.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> warmup = oc.linear(0.0, 0.1, steps=4)
+        >>> print(*[warmup(count) for count in range(6)])
+        0.0 0.025 0.05 0.075 0.1 0.1
+
+    References:
+        Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
+        Durations", 2024, arXiv:2405.18392 (the 1-sqrt cool-down).
+    """
     return phase(
         any_steps("steps", steps),
         LINEAR,
@@ -62,11 +128,72 @@ def linear(
 
 
 def constant(value: ArrayLike, *, steps: ArrayLike) -> Table:
+    """One value, for some steps.
+
+    Use it for the stable stretch between a warm-up and a decay.
+
+    The formula is `value`, at every count.
+
+    Args:
+        value: The value. A scalar.
+        steps: Length in optimizer updates, above 0; a fraction is allowed. It matters
+            to what follows in a `join`.
+
+    Returns:
+        A schedule of one phase.
+
+    Raises:
+        TypeError: An argument is not a real number.
+        ValueError: An argument is out of range; the message names it.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> print(oc.constant(3e-4, steps=100)(7))
+        0.0003
+
+    References:
+        Hu et al., "MiniCPM: Unveiling the Potential of Small Language Models", 2024,
+        arXiv:2404.06395 (stable stretches).
+    """
     value = rate("value", value)
     return phase(any_steps("steps", steps), LINEAR, value, value)
 
 
 def join(*schedules: Schedule, after: str = "hold") -> Schedule:
+    """Schedules one after the other, each on its own clock.
+
+    Use it to build any curve from parts. Parts melt into one table, which costs the
+    same to evaluate however many they are.
+
+    With T the sum of the lengths so far, schedule k gives `schedules[k](count - T)`
+    from count T on. At a boundary the new one counts.
+
+    Args:
+        *schedules: Schedules of this library. The last may have no end.
+        after: What follows the last: `"hold"` its last value, `"repeat"` everything
+            from the start, or `"mirror"` everything backward and forward again, as
+            PyTorch's CosineAnnealingLR does.
+
+    Returns:
+        A schedule: a table if all are tables that end.
+
+    Raises:
+        TypeError: Something is no schedule of this library.
+        ValueError: There is none, one before the last has no end, `after` is unknown or
+            asks to fold what is no table, or the total is beyond 2**31 - 1.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> schedule = oc.join(oc.linear(0.0, 1.0, steps=2), oc.cosine(1.0, 0.0, steps=2))
+        >>> print(*[schedule(count) for count in range(6)])
+        0.0 0.5 1.0 0.5 0.0 0.0
+        >>> waves = oc.join(oc.cosine(1.0, 0.0, steps=2), after="mirror")
+        >>> print(*[waves(count) for count in range(6)])
+        1.0 0.5 0.0 0.5 1.0 0.5
+
+    References:
+        Optax, `optax.join_schedules`.
+    """
     one_of("after", after, AFTER)
     if not schedules:
         raise ValueError("join needs at least one schedule, got none.")
@@ -122,6 +249,38 @@ def _is_held_table(schedule: Schedule) -> bool:
 
 
 def stack(schedules: Iterable[Schedule]) -> Any:
+    """A population: schedules as one, with a leading axis, for `jax.vmap`.
+
+    Use it to train models with different schedules, of different kinds too, in one
+    program. Tables are padded with empty phases, which are never found.
+
+    Member k of the stack, `jax.tree.map(lambda leaf: leaf[k], stacked)`, gives the
+    values of `schedules[k]`.
+
+    Args:
+        schedules: Schedules of this library: tables, or all combined alike.
+
+    Returns:
+        A stack of schedules; call it under `jax.vmap`.
+
+    Raises:
+        TypeError: Something is no schedule of this library.
+        ValueError: There is none, or one is combined unlike the first.
+
+    Examples:
+        >>> import jax
+        >>> import optax_cosine as oc
+        >>> population = oc.stack([
+        ...     oc.cosine_annealing_schedule(1.0, 100),
+        ...     oc.warmup_stable_decay_schedule(
+        ...         1.0, 100, warmup_steps=10, decay_steps=20),
+        ... ])
+        >>> [f"{x:.2f}" for x in jax.vmap(lambda schedule: schedule(50))(population)]
+        ['0.50', '1.00']
+
+    References:
+        JAX, `jax.vmap`.
+    """
     schedules = [checked(f"schedules[{i}]", x) for i, x in enumerate(schedules)]
     if not schedules:
         raise ValueError("stack needs at least one schedule, got none.")

@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from optax_cosine._checks import FLOAT32_MAX, LARGEST, is_traced, rate
+from optax_cosine._checks import LARGEST, LARGEST_RATE, is_traced, rate
 from optax_cosine._instant import (
     Instant,
     as_instant,
@@ -31,17 +31,49 @@ from optax_cosine._instant import (
     select,
 )
 
-
 _FLOAT32 = np.dtype(np.float32)
 
 
 class Schedule(abc.ABC):
     """A function from a step count to a value, made of nothing but numbers.
 
-    A pytree whose leaves are its numbers: it may be an argument of a jitted function,
-    sit in an optimizer state, be stacked, saved, differentiated. Times or divided by a
-    number it is scaled; times a schedule it is the product of both at each step. Two
-    schedules are equal if they hold the same numbers in the same places.
+    Use it as any `optax.Schedule`. It is also a pytree whose leaves are its numbers: an
+    argument of a jitted function, a part of an optimizer state, something to stack, to
+    save, to differentiate (with `allow_int=True`, as boundaries are integers).
+
+    Update k, from 1, uses the value at count k - 1. Before 0 the first value holds,
+    after `total_steps` the last one. Times or divided by a number a schedule is scaled;
+    `first * second` is `first(count) * second(count)`.
+
+    Two schedules are equal if they hold the same numbers in the same places. Hashes
+    agree with that where all leaves are NumPy's, as builders make them of plain
+    numbers; with other leaves the hash goes by identity.
+
+    Args:
+        count: Of a call: a step count of any real dtype, scalar or array.
+
+    Returns:
+        From a call: the values, of the shape of `count`; float32, or float64 under x64
+        if the rates are Python floats or float64. For a Python int on a schedule of
+        NumPy leaves it is a NumPy scalar, computed without JAX.
+
+    Raises:
+        ValueError: A stack of schedules is called outside `jax.vmap`.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import optax_cosine as oc
+        >>> schedule = 0.5 * oc.join(
+        ...     oc.linear(0.0, 1.0, steps=10), oc.cosine(1.0, 0.1, steps=90))
+        >>> schedule
+        join(linear(0.0, 0.5, steps=10), cosine(0.5, 0.05, steps=90))
+        >>> schedule.total_steps
+        100
+        >>> print(schedule(jnp.array([0, 10, 55, 100])))
+        [0.    0.5   0.275 0.05 ]
+
+    References:
+        Optax, `optax.Schedule`; JAX, "Pytrees".
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]  # every subclass is a dataclass
@@ -107,8 +139,14 @@ class Schedule(abc.ABC):
         """From a count to a NumPy scalar; None unless every leaf is NumPy's."""
         if self._batch_shape or not is_numpy(self):
             return None
-        value, dtype = self._host_function(), self._dtype.type
-        return lambda count: dtype(value(min(max(count, 0), LARGEST)))
+        value, rounded = self._host_function(), self._dtype.type
+
+        def on_host(count: int) -> Any:
+            if not 0 <= count <= LARGEST:
+                count = 0 if count < 0 else LARGEST
+            return rounded(value(count))
+
+        return on_host
 
     @functools.cached_property
     def _hash(self) -> int:
@@ -216,7 +254,7 @@ def structure(schedule: Schedule) -> str:
 
 
 def plain(steps: Any) -> Any:
-    """An exact number of steps as an int, or, where it is not whole, as a short float."""
+    """An exact number of steps as an int; where it is not whole, as a short float."""
     if steps == int(steps):
         return int(steps)
     short = round(float(steps), 7)
@@ -237,7 +275,7 @@ def _scaling(operation: Callable, name: str, number: Any) -> Callable[[Any], Any
             return operation(column, jnp.asarray(number, column.dtype))
         values = operation(column.astype(np.float64), float(number))
         for value in values.flat:
-            if abs(value) > FLOAT32_MAX:
+            if abs(value) > LARGEST_RATE:
                 raise ValueError(
                     f"{name}={number!r} takes a rate of the schedule to {value!r}, "
                     "beyond the range of float32."

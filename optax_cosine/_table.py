@@ -38,7 +38,7 @@ SHAPES = ("linear", "cosine")
 HOLD, MIRROR, REPEAT = 0, 1, 2
 AFTER = ("hold", "mirror", "repeat")
 _NO_STEPS = 2.0**-60  # stands in for a length of 0: it divides any count finitely
-_COMPARISONS = 2**24  # at most, at once; beyond, boundaries are searched
+_COMPARISONS = 2**18  # at most, at once; where there are more, boundaries are searched
 
 
 class Phase(NamedTuple):
@@ -101,7 +101,7 @@ class Table(Schedule):
     def _host_function(self) -> Callable[[Any], float]:
         fold = _fold_on_host(self._exact_total(), int(self.after))
         rows = [row for row in _rows_on_host(self) if row[0] < row[1]]
-        inner_ends = [row[1] for row in rows[:-1]]
+        inner_ends = [end for _, end, *_ in rows[:-1]]
 
         def value(count: Any) -> float:
             count = fold(count)
@@ -113,28 +113,13 @@ class Table(Schedule):
         now = Instant(now.whole, now.part.astype(self._dtype))
         total = _entry(np.uint32(len(self.shapes) - 1), self.ends)
         now = _folded(now, total, self.after)
-        row = self._row(now, total, at_once)
-        start, end, shape, *values, exponent, time_exponent = row
-        gone, left = _fractions(start, now, end)
-        gone, left = power(gone, left, time_exponent)
-        gone, left = _eased(gone, left, shape)
+        phase = _entry(_index(self.ends, total, now, at_once), _phases(self))
+        gone, left = _fractions(phase, now)
+        gone, left = power(gone, left, phase.time_exponent)
+        gone, left = _eased(gone, left, phase.shape)
         # An exponent bends the weight of the first value, which is what is left.
-        left, gone = power(left, gone, exponent)
-        return _between(*values, gone, left)
-
-    def _row(self, now: Instant, total: Instant, at_once: int) -> tuple[Any, ...]:
-        """The phase under way: its start, its end, and the rest of its row."""
-        phases = len(self.shapes)
-        if phases == 1:
-            index = np.uint32(0)
-        elif at_once * phases <= _COMPARISONS:
-            index = _compared(self.ends, total, now)
-        else:
-            index = _searched(self.ends, total, now)
-        # The end before, 0 for the first.
-        starts = (lax.pad(x, np.zeros((), x.dtype), [(1, -1, 0)]) for x in self.ends)
-        starts = Instant._make(starts)
-        return _entry(index, (starts, self.ends, *_columns(self)))
+        left, gone = power(left, gone, phase.exponent)
+        return _between(phase.init_value, phase.end_value, gone, left)
 
     def _code(self) -> str:
         if {np.shape(x) for x in self.ends} | {x.shape for x in _columns(self)} != {
@@ -291,7 +276,7 @@ def _rows_on_host(schedule: Table) -> list[tuple[Any, ...]]:
 
 def _fold_on_host(total: Any, after: int) -> Callable[[Any], Any]:
     def held(count: Any) -> Any:
-        return min(count, total)
+        return count if count < total else total
 
     def mirrored(count: Any) -> Any:
         laps, count = divmod(count, total)
@@ -314,13 +299,12 @@ def _value_on_host(
     time_exponent: float,
 ) -> float:
     """The value in double precision, to be rounded once."""
-    steps = end - start
-    gone, left = float((count - start) / steps), float((end - count) / steps)
+    gone, left = (count - start) / (end - start), (end - count) / (end - start)
     if time_exponent != 1:
         gone = gone**time_exponent
         left = 1 - gone
     if shape == COSINE:
-        small = math.sin(math.pi / 2 * min(gone, left)) ** 2
+        small = math.sin(math.pi / 2 * (gone if gone < left else left)) ** 2
         gone, left = (small, 1 - small) if gone < left else (1 - small, small)
     if exponent != 1:
         left = left**exponent
@@ -330,20 +314,68 @@ def _value_on_host(
     return end_value + (init_value - end_value) * left
 
 
+class _Phase(NamedTuple):
+    """All that evaluation asks of a phase; of columns first, then of one entry each."""
+
+    start: Instant
+    end: Instant
+    steps: Sum
+    inverse: Any  # 1 / steps
+    shape: Any
+    init_value: Any
+    end_value: Any
+    exponent: Any
+    time_exponent: Any
+
+
+def _phases(schedule: Table) -> _Phase:
+    # None of this depends on the count: the compiler folds it into constants wherever
+    # the schedule is known to it.
+    ends = schedule.ends
+    starts = Instant(*map(_shifted, ends))
+    steps = as_sum(*difference(ends, starts))
+    inverse = 1 / lax.max(steps.main, steps.main.dtype.type(_NO_STEPS))
+    return _Phase(starts, ends, steps, inverse, *_columns(schedule))
+
+
 def _folded(now: Instant, total: Instant, after: Array) -> Instant:
     """`now` within one lap of a table that repeats or mirrors itself."""
     # Laps of whole length are counted in integers. Twice a lap may not fit in them, so
-    # a mirrored lap is told by its parity.
-    dtype = total.part.dtype
-    exactly = lax.div(now.whole, lax.max(total.whole, np.int32(1)))
-    near = lax.floor(as_float(now) / as_float(total)).astype(np.int32)
-    laps = lax.select(total.part == 0, exactly, near)
+    # that a mirrored one is told by its parity.
+    whole = total.part == 0
+    near = (as_float(now) / as_float(total)).astype(np.int32)
+    laps = lax.select(whole, lax.div(now.whole, total.whole), near)
     laps = lax.select(after == HOLD, lax.full_like(laps, 0), laps)
-    gone = Instant(
-        now.whole - laps * total.whole, now.part - laps.astype(dtype) * total.part
-    )
+    part = _without_laps(now.part, laps.astype(now.part.dtype), total.part, whole)
+    gone = Instant(now.whole - laps * total.whole, part)
     back = (laps & after) == MIRROR  # REPEAT has another bit
     return select(back, difference(total, gone), gone)
+
+
+def _shifted(column: Array) -> Array:
+    """The entry before each, 0 before the first."""
+    return lax.concatenate([np.zeros(1, column.dtype), column[:-1]], 0)
+
+
+@jax.custom_jvp
+def _without_laps(part: Array, laps: Array, of_each: Array, none: Array) -> Array:
+    # So that the compiler sees that laps of whole length change no part.
+    return lax.select(none, part, part - laps * of_each)
+
+
+@_without_laps.defjvp
+def _without_laps_jvp(primals, tangents):
+    # A length may be whole and its derivative asked for.
+    part_dot, _, of_each_dot, _ = tangents
+    return _without_laps(*primals), part_dot - primals[1] * of_each_dot
+
+
+def _index(ends: Instant, total: Instant, now: Instant, at_once: int) -> Any:
+    if (phases := len(ends.whole)) == 1:
+        return np.uint32(0)
+    if at_once * phases <= _COMPARISONS:
+        return _compared(ends, total, now)
+    return _searched(ends, total, now)
 
 
 def _compared(ends: Instant, total: Instant, now: Instant) -> Array:
@@ -379,15 +411,13 @@ def _entry(index: Any, columns: Any) -> Any:
     return jax.tree.map(lambda x: lax.gather(x, where, pick, (1,), mode=mode), columns)
 
 
-def _fractions(start: Instant, now: Instant, end: Instant) -> tuple[Array, Array]:
+def _fractions(phase: _Phase, now: Instant) -> tuple[Array, Array]:
     """How much of the phase is gone and left, 0 to 1; the smaller is rounded once."""
-    elapsed, remaining = difference(now, start), difference(end, now)
-    steps = as_sum(*difference(end, start))
-    steps = Sum(lax.max(steps.main, steps.main.dtype.type(_NO_STEPS)), steps.rest)
+    elapsed, remaining = difference(now, phase.start), difference(phase.end, now)
     first_half = reached(remaining, elapsed)
-    small = ratio(as_sum(*select(first_half, elapsed, remaining)), steps)
-    # Before the start or past the end; at both, the derivative is 0.
-    small = lax.select(small <= 0, lax.full_like(small, 0), small)
+    near = as_sum(*select(first_half, elapsed, remaining))
+    # Before the start it is below 0, and past the end; at both, the derivative is 0.
+    small = lax.clamp(0.0, ratio(near, phase.steps, phase.inverse), 1.0)
     large = 1 - small
     return select(first_half, (small, large), (large, small))
 
@@ -405,8 +435,7 @@ def _eased(gone: Array, left: Array, shape: Array) -> tuple[Array, Array]:
 
 def _between(init_value: Array, end_value: Array, gone: Array, left: Array) -> Array:
     """From the nearer of the two values, so that both are met to the bit."""
-    largest = jnp.finfo(init_value.dtype).max
-    rise = lax.clamp(-largest, end_value - init_value, largest)
+    rise = end_value - init_value
     from_start = init_value + rise * gone
     from_end = end_value - rise * left
     # In the middle the two may differ by a rounding, which must not be a step back. It
