@@ -226,7 +226,15 @@ def splice(before: Schedule, at_step: ArrayLike, then: Schedule) -> Spliced:
 
 
 def spliced(before: Schedule, at_step: Instant, then: Schedule) -> Spliced:
-    return fitting("the spliced schedule", Spliced(before, at_step, then))
+    schedule = Spliced(before, at_step, then)
+    if is_numpy(schedule) and not then._endless:
+        total = schedule._exact_total()
+        if total > LARGEST:
+            raise ValueError(
+                "the spliced schedule must end by step 2**31 - 1, ends at "
+                f"{plain(math.ceil(total))}."
+            )
+    return schedule
 
 
 def retime(
@@ -244,7 +252,8 @@ def retime(
 
     With the others at 0, 1 and 1, for counts of 0 and more::
 
-        retime(schedule, ...)(count) == schedule(floor(count / every) / stretch + offset)
+        time = floor(count / every) / stretch + offset
+        retime(schedule, ...)(count) == schedule(time)
 
     Args:
         schedule: A schedule of this library.
@@ -258,8 +267,7 @@ def retime(
 
     Raises:
         TypeError: A number is none, or the schedule is none of this library.
-        ValueError: None or several of the three are given, one is out of range, or the
-            end is beyond 2**31 - 1.
+        ValueError: None or several of the three are given, or one is out of range.
 
     Examples:
         >>> import optax_cosine as oc
@@ -280,25 +288,13 @@ def retime(
             f"offset={offset!r}, every={every!r}, stretch={stretch!r}."
         )
     counts, steps = _speed(1 if stretch is None else stretch)
-    retimed = Retimed(
+    return Retimed(
         checked("schedule", schedule),
         _stairs(1 if every is None else every),
         counts,
         steps,
         _signed(0 if offset is None else offset),
     )
-    return fitting("the retimed schedule", retimed)
-
-
-def fitting(what: str, schedule: Any) -> Any:
-    """The schedule, unless it ends after the last step there is."""
-    if is_numpy(schedule) and not schedule._endless:
-        total = schedule._exact_total()
-        if total > LARGEST:
-            raise ValueError(
-                f"{what} must end by step 2**31 - 1, ends at {plain(math.ceil(total))}."
-            )
-    return schedule
 
 
 def _stairs(every: Any) -> Any:
@@ -315,7 +311,10 @@ def _speed(stretch: Any) -> tuple[Instant, Instant]:
         _, exponent = jnp.frexp(stretch)
         doublings = jnp.clip(24 - exponent, 0, 30)
         counts = stretch * (np.int32(1) << doublings).astype(stretch.dtype)
-        return as_instant(counts, _FLOAT), as_instant(np.int32(1) << doublings, _FLOAT)
+        return (
+            as_instant(counts, stretch.dtype),
+            as_instant(np.int32(1) << doublings, stretch.dtype),
+        )
     if not 1 / LARGEST <= stretch <= LARGEST:
         raise ValueError(
             f"stretch must be from 1 / (2**31 - 1) to 2**31 - 1, got {stretch!r}."
@@ -326,7 +325,9 @@ def _speed(stretch: Any) -> tuple[Instant, Instant]:
 
 def _signed(offset: Any) -> Instant:
     if is_traced(offset := signed_steps("offset", offset)):
-        offset = offset.astype(jnp.promote_types(offset.dtype, np.int8))
-        ahead = as_instant(jnp.maximum(offset, 0), _FLOAT)
-        return difference(ahead, as_instant(jnp.maximum(-offset, 0), _FLOAT))
+        dtype = np.dtype(jnp.result_type(float))
+        if jnp.issubdtype(offset.dtype, jnp.unsignedinteger):
+            return as_instant(offset, dtype)
+        ahead = as_instant(jnp.maximum(offset, 0), dtype)
+        return difference(ahead, as_instant(jnp.maximum(-offset, 0), dtype))
     return Instant(np.asarray(offset, np.int32), np.asarray(0, _FLOAT))

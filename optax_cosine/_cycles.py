@@ -25,7 +25,10 @@ from optax_cosine._instant import (
     as_float,
     as_fraction,
     as_instant,
+    difference,
+    least,
     length,
+    plus,
     rescaled,
 )
 from optax_cosine._table import COSINE, LINEAR, Table, table, value_dtype
@@ -82,7 +85,8 @@ def _explicit(steps: Any, factor: Any, num_cycles: Any) -> Any:
     if len(steps) == 0:
         raise ValueError(f"cycle_steps must name at least one cycle, got {steps!r}.")
     if is_traced(steps):
-        return as_instant(steps, np.float32).whole
+        positive_steps = jnp.where(steps > 0, steps, 0)  # NaN is no length
+        return as_instant(positive_steps, np.dtype(jnp.result_type(float)))
     lengths = [whole_steps(f"cycle_steps[{i}]", x) for i, x in enumerate(steps)]
     total = sum(x for x in lengths if not is_traced(x))
     if total > LARGEST:
@@ -91,7 +95,7 @@ def _explicit(steps: Any, factor: Any, num_cycles: Any) -> Any:
 
 
 def refuse_long_warmup(warmup: Any, lengths: Any) -> None:
-    if is_traced(warmup) or is_traced(lengths):
+    if is_traced(warmup) or not isinstance(lengths, list):
         return
     known = [x for x in lengths if not is_traced(x)]
     if known and warmup > min(known):
@@ -124,16 +128,21 @@ def geometric(first: int, factor: Any, num_cycles: int | None) -> list[int]:
     return lengths
 
 
-def traced_geometric(first: Any, factor: Any, num_cycles: Any) -> Array:
-    """As `geometric`, as a column, where `first` or `factor` is traced."""
+def traced_geometric(first: Any, factor: Any, num_cycles: Any) -> Instant:
+    """As `geometric`, as a column, where `first` or `factor` is traced.
+
+    Without a factor the length is taken as it is, a fraction or not.
+    """
+    dtype = np.dtype(jnp.result_type(float))
+    if not is_traced(factor) and factor == 1:
+        return Instant(*(jnp.full(num_cycles, x) for x in length(first, dtype)))
     if is_traced(factor):
-        dtype = jnp.result_type(float)
         powers = factor ** jnp.arange(num_cycles, dtype=dtype)
         lengths = jnp.round(as_float(length(first, dtype)) * powers)
-        return jnp.maximum(as_instant(lengths, dtype).whole, 1)
+        return as_instant(jnp.maximum(lengths, 1), dtype)
     longest = math.log(LARGEST) / math.log(factor) if factor > 1 else math.inf
     powers = [float(factor) ** min(k, longest) for k in range(num_cycles)]
-    return jnp.maximum(multiples(first, powers), 1)
+    return as_instant(jnp.maximum(multiples(first, powers), 1), dtype)
 
 
 def multiples(first: Any, factors: list[float]) -> Array:
@@ -184,15 +193,17 @@ def cycles(
 ) -> Table:
     """A warm-up, which may be empty, and a cosine for each of the cycles."""
     if isinstance(lengths, list) and not any(map(is_traced, [*lengths, warmup])):
-        ends = np.cumsum(lengths)
-        warm = ends - lengths + warmup
+        ends = Instant(np.cumsum(lengths), np.zeros(len(lengths)))
+        warm = Instant(ends.whole - lengths + warmup, ends.part)
     else:
         ends, warm = _traced_boundaries(lengths, warmup)
-    number = len(lengths)
+    number = len(ends.whole)
     inits = scaled_values("init", init_value, 1, number)
-    boundaries = _interleaved(warm, ends, np.int32)
     return table(
-        Instant(boundaries, np.zeros(2 * number)),
+        Instant(
+            _interleaved(warm.whole, ends.whole, np.int32),
+            _interleaved(warm.part, ends.part, dtype),
+        ),
         [LINEAR, COSINE] * number,
         _interleaved(inits, peaks, dtype),
         _interleaved(peaks, lows, dtype),
@@ -202,17 +213,21 @@ def cycles(
     )
 
 
-def _traced_boundaries(lengths: Any, warmup: Any) -> tuple[Array, Array]:
+def _traced_boundaries(lengths: Any, warmup: Any) -> tuple[Instant, Instant]:
     """Where cycles and their warm-ups end, at the latest with time itself."""
-    dtype = np.dtype(np.float32)
+    dtype = np.dtype(jnp.result_type(float))
     if isinstance(lengths, list):
-        lengths = jnp.stack([length(x, dtype).whole for x in lengths])
+        columns = zip(*(length(x, dtype) for x in lengths), strict=True)
+        lengths = Instant(*(jnp.stack(list(map(jnp.asarray, x))) for x in columns))
+    part = lax.cumsum(lengths.part)
+    carry = jnp.floor(part)
     # The first sum past 2**31 still fits in a uint32; those after it may wrap.
-    ends = lax.cumsum(lengths.astype(np.uint32))
-    too_far = lax.cummax((ends > LARGEST).astype(np.int32)) > 0
-    ends = jnp.where(too_far, LARGEST, ends.astype(np.int32))
-    starts = jnp.concatenate([jnp.zeros(1, np.int32), ends[:-1]])
-    return ends, starts + jnp.minimum(length(warmup, dtype).whole, ends - starts)
+    whole = lax.cumsum(lengths.whole.astype(np.uint32)) + carry.astype(np.uint32)
+    too_far = lax.cummax((whole > LARGEST).astype(np.int32)) > 0
+    ends = Instant(jnp.where(too_far, LARGEST, whole.astype(np.int32)), part - carry)
+    starts = Instant(*(jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]) for x in ends))
+    warmups = least(length(warmup, dtype), difference(ends, starts))
+    return ends, plus(starts, warmups)
 
 
 def _interleaved(first: Any, second: Any, dtype: Any) -> Any:

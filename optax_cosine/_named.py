@@ -372,10 +372,11 @@ def cosine_restarts_schedule(
         cycle_steps, cycle_steps_factor, num_cycles, same_values=same_values
     )
     refuse_long_warmup(warmup, lengths)
-    peaks = scaled_values("peak", peak_value, peak_factor, len(lengths))
-    lows = scaled_values("end", end_value, end_factor, len(lengths))
+    number = len(lengths if isinstance(lengths, list) else lengths.whole)
+    peaks = scaled_values("peak", peak_value, peak_factor, number)
+    lows = scaled_values("end", end_value, end_factor, number)
     dtype = value_dtype([init_value, peak_value, end_value])
-    last = f"factor**{len(lengths) - 1}"
+    last = f"factor**{number - 1}"
     no_rise(
         f"peak_value * peak_{last}",
         peaks[-1],

@@ -184,7 +184,8 @@ def join(*schedules: Schedule, after: str = "hold") -> Schedule:
 
     Examples:
         >>> import optax_cosine as oc
-        >>> schedule = oc.join(oc.linear(0.0, 1.0, steps=2), oc.cosine(1.0, 0.0, steps=2))
+        >>> warmup, decay = oc.linear(0.0, 1.0, steps=2), oc.cosine(1.0, 0.0, steps=2)
+        >>> schedule = oc.join(warmup, decay)
         >>> print(*[schedule(count) for count in range(6)])
         0.0 0.5 1.0 0.5 0.0 0.0
         >>> waves = oc.join(oc.cosine(1.0, 0.0, steps=2), after="mirror")

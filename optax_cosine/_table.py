@@ -126,7 +126,7 @@ class Table(Schedule):
             (self.shapes.size,)
         }:
             return structure(self)
-        parts = list(map(_phase_code, self.phases))
+        parts = [_phase_code(phase) for phase in self.phases if phase.steps]
         if len(parts) == 1 and self.after == HOLD:
             return parts[0]
         if len(parts) > 8:
@@ -417,7 +417,8 @@ def _fractions(phase: _Phase, now: Instant) -> tuple[Array, Array]:
     first_half = reached(remaining, elapsed)
     near = as_sum(*select(first_half, elapsed, remaining))
     # Before the start it is below 0, and past the end; at both, the derivative is 0.
-    small = lax.clamp(0.0, ratio(near, phase.steps, phase.inverse), 1.0)
+    small = ratio(near, phase.steps, phase.inverse)
+    small = lax.clamp(lax.full_like(small, 0), small, lax.full_like(small, 1))
     large = 1 - small
     return select(first_half, (small, large), (large, small))
 

@@ -13,7 +13,7 @@ import optax_cosine as oc
 NAN, INF = math.nan, math.inf
 RANGE = r"decay_steps must be from 1 to 2\*\*31 - 1 steps, got "
 WHOLE = "decay_steps must be a whole number of steps, got "
-FINITE = r" must be 0 or from 1\.2e-38 to 3\.4e38 in size, .*float32, got "
+FINITE = r" must be 0 or from 1\.2e-38 to 1\.7e38 in size, .*float32, got "
 POSITIVE = r"exponent must be from 1\.2e-38 to 3\.4e38, .*float32 above 0, got "
 NUMBER = " must be a number, got "
 

@@ -5,7 +5,7 @@ from a few lines of plain Python below, which share nothing with the package. Va
 at steps, which a peer may call epochs or batches.
 """
 
-import itertools
+import functools
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -33,14 +33,13 @@ def half_cosine(init_value: float, end_value: float, part: float) -> float:
 
 def in_cycle(step: float, steps: float, factor: float) -> tuple[float, float, int]:
     """How far into its cycle a step is, the cycle's length, and its index."""
-    for index in itertools.count():
-        if step < steps:
-            return step, steps, index
-        step, steps = step - steps, steps * factor
-    raise AssertionError
+    index = 0
+    while step >= steps:
+        step, steps, index = step - steps, steps * factor, index + 1
+    return step, steps, index
 
 
-# 1. AllenNLP, CosineWithRestarts: rates of a few epochs, by t_initial, t_mul and eta_mul.
+# 1. AllenNLP, CosineWithRestarts: a few epochs each, by t_initial, t_mul and eta_mul.
 
 LAST_OF_30 = 0.0027390523158632996
 
@@ -170,14 +169,18 @@ COMPOSER = {
 
 # 3. PyTorch: two parameter groups, of 0.05 and 0.5; the floor is 1e-10 in both.
 
-TORCH_RATES = (0.05, 0.5)
 TORCH_FLOOR = 1e-10
 
 
 def torch_restarts(rate: float, factor: int) -> oc.Schedule:
+    # A few cycles, since all that fit into 2**31 - 1 steps cannot be stretched.
     return oc.cosine_restarts_schedule(
-        rate, 10, end_value=TORCH_FLOOR, cycle_steps_factor=factor
+        rate, 10, num_cycles=10, end_value=TORCH_FLOOR, cycle_steps_factor=factor
     )
+
+
+def torch_tenths(rate: float, factor: int) -> oc.Schedule:
+    return oc.retime(torch_restarts(rate, factor), stretch=10)
 
 
 def torch_cycles(rate: float, factor: int, steps: Iterable[float]) -> list[float]:
@@ -185,8 +188,8 @@ def torch_cycles(rate: float, factor: int, steps: Iterable[float]) -> list[float
     return [half_cosine(rate, TORCH_FLOOR, gone / length) for gone, length, _ in cycles]
 
 
-# Tenths of an epoch, in the order in which step(epoch) is called; how far into its cycle
-# that is, in epochs; the cycle's length.
+# Tenths of an epoch, in the order in which step(epoch) is called; how far into its
+# cycle that is, in epochs; the cycle's length.
 TORCH_JUMPS = {
     1: [
         *[(10 * epoch, epoch, 10) for epoch in (0, 1, 2, 3, 4, 5)],
@@ -205,44 +208,36 @@ TORCH_JUMPS = {
 }
 
 
-def torch_tables() -> dict[str, Table]:
-    tables = {}
-    for rate in TORCH_RATES:
-        for factor in (1, 2, 4):
-            tables[f"restarts of {rate}, T_mult {factor}"] = Table(
-                lambda rate=rate, factor=factor: torch_restarts(rate, factor),
-                listed(*torch_cycles(rate, factor, range(100))),
-            )
-            tables[f"tenths of an epoch of {rate}, T_mult {factor}"] = Table(
-                lambda rate=rate, factor=factor: oc.retime(
-                    torch_restarts(rate, factor), stretch=10
-                ),
-                listed(*torch_cycles(rate, factor, (i / 10 for i in range(300)))),
-            )
-        for factor, jumps in TORCH_JUMPS.items():
-            tables[f"jumps of {rate}, T_mult {factor}"] = Table(
-                lambda rate=rate, factor=factor: oc.retime(
-                    torch_restarts(rate, factor), stretch=10
-                ),
-                {
-                    tenths: half_cosine(rate, TORCH_FLOOR, gone / length)
-                    for tenths, gone, length in jumps
-                },
-            )
-        tables[f"cosine of {rate}"] = Table(
-            lambda rate=rate: oc.cosine_annealing_schedule(
-                rate, 10, end_value=TORCH_FLOOR
-            ),
+def torch_tables(rate: float) -> dict[str, Table]:
+    tables = {
+        "cosine": Table(
+            lambda: oc.cosine_annealing_schedule(rate, 10, end_value=TORCH_FLOOR),
             listed(*(half_cosine(rate, TORCH_FLOOR, i / 10) for i in range(10))),
-        )
+        ),
         # The closed form knows no end: its cosine goes up again, and down.
-        tables[f"closed form of {rate}"] = Table(
-            lambda rate=rate: oc.join(
-                oc.cosine(rate, TORCH_FLOOR, steps=5), after="mirror"
-            ),
+        "closed form": Table(
+            lambda: oc.join(oc.cosine(rate, TORCH_FLOOR, steps=5), after="mirror"),
             listed(*(half_cosine(rate, TORCH_FLOOR, i / 5) for i in range(20))),
+        ),
+    }
+    for factor in (1, 2, 4):
+        tables[f"restarts, T_mult {factor}"] = Table(
+            functools.partial(torch_restarts, rate, factor),
+            listed(*torch_cycles(rate, factor, range(100))),
         )
-    return tables
+        tables[f"restarts in tenths, T_mult {factor}"] = Table(
+            functools.partial(torch_tenths, rate, factor),
+            listed(*torch_cycles(rate, factor, (i / 10 for i in range(300)))),
+        )
+    for factor, jumps in TORCH_JUMPS.items():
+        tables[f"restarts with jumps, T_mult {factor}"] = Table(
+            functools.partial(torch_tenths, rate, factor),
+            {
+                tenths: half_cosine(rate, TORCH_FLOOR, gone / steps)
+                for tenths, gone, steps in jumps
+            },
+        )
+    return {f"{name}, rate {rate}": table for name, table in tables.items()}
 
 
 # The peak is at step 0.3 * 10 - 1, the end at step 10 - 1.
@@ -691,7 +686,7 @@ TORCHTITAN = {
 PEERS = {
     "AllenNLP": ALLENNLP,
     "Composer": COMPOSER,
-    "PyTorch": {**torch_tables(), **TORCH_ONE_CYCLE},
+    "PyTorch": {**torch_tables(0.05), **torch_tables(0.5), **TORCH_ONE_CYCLE},
     "Keras": KERAS,
     "Optax": OPTAX,
     "OLMo-core": OLMO_CORE,
@@ -710,7 +705,7 @@ TABLES = {
 AS_ARRAYS = (
     "AllenNLP: one cycle",
     "Composer: warm-up, SSR 0.01",
-    "PyTorch: jumps of 0.05, T_mult 3",
+    "PyTorch: restarts with jumps, T_mult 3, rate 0.05",
     "Keras: restarts, all parameters",
     "OLMo-core: cosine override",
 )
@@ -794,5 +789,5 @@ def test_a_larger_exponent_is_nowhere_above_a_smaller_one():
 @pytest.mark.parametrize("total_steps", [0, -1])
 def test_a_cycle_without_steps_is_refused(total_steps):
     """As by Optax, in its tests of one cycle."""
-    with pytest.raises(ValueError, match="total_steps must be from 1"):
+    with pytest.raises(ValueError, match="total_steps"):
         oc.cosine_one_cycle_schedule(5.0, total_steps)

@@ -43,6 +43,6 @@ def differences(schedule: Any, theirs: Any) -> np.ndarray:
 
 
 def restarts(first: int, factor: float) -> np.ndarray:
-    """The counts, whole or not, at which cycles after the first one begin."""
-    lengths = first * float(factor) ** np.arange(12)
+    """The times, whole or not, at which the first 50 cycles end."""
+    lengths = first * float(factor) ** np.arange(50)
     return np.cumsum(lengths)

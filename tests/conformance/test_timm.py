@@ -93,22 +93,22 @@ def cycle_setting(rng):
     """A floor above the peak of a cycle would turn timm's cosine upside down."""
     peak, _ = peak_and_floor(rng)
     decay = rng.uniform(0.5, 1)
-    floor = peak * decay**3 * max(0, rng.uniform(-0.25, 0.75))
+    floor = peak * decay**5 * max(0, rng.uniform(-0.25, 0.75))
     return peak, floor, decay
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
-def test_four_cycles_agree_but_for_restarts_that_timm_misses(factor):
+def test_six_cycles_agree_but_for_restarts_that_timm_misses(factor):
     for rng in settings(10 + factor):
         peak, floor, decay = cycle_setting(rng)
-        first = steps(rng, 2, 30)
+        first = steps(rng, 1, 30)
         theirs = used(
-            peak, first, floor, cycle_mul=factor, cycle_decay=decay, cycle_limit=4
+            peak, first, floor, cycle_mul=factor, cycle_decay=decay, cycle_limit=6
         )
         schedule = oc.cosine_restarts_schedule(
             peak,
             first,
-            num_cycles=4,
+            num_cycles=6,
             end_value=floor,
             cycle_steps_factor=factor,
             peak_factor=decay,
@@ -133,7 +133,7 @@ def test_endless_cycles_agree():
         assert distance(schedule, theirs, peak) <= TOLERANCE, schedule
 
 
-def four_cycles(peak, floor, decay, first, factor, k=1.0):
+def six_cycles(peak, floor, decay, first, factor, k=1.0):
     # timm's boundaries may lie between steps. With a factor below 1 it raises once
     # the cycles that it does not play have no length left.
     return oc.join(
@@ -144,7 +144,7 @@ def four_cycles(peak, floor, decay, first, factor, k=1.0):
                 steps=first * factor**cycle,
                 time_exponent=k,
             )
-            for cycle in range(4)
+            for cycle in range(6)
         )
     )
 
@@ -152,11 +152,11 @@ def four_cycles(peak, floor, decay, first, factor, k=1.0):
 def test_cycles_of_fractional_lengths_agree():
     for rng in settings(21):
         peak, floor, decay = cycle_setting(rng)
-        first, factor = steps(rng, 2, 30), rng.uniform(1.01, 2.5)
+        first, factor = steps(rng, 1, 30), rng.uniform(1.01, 2.5)
         theirs = used(
-            peak, first, floor, cycle_mul=factor, cycle_decay=decay, cycle_limit=4
+            peak, first, floor, cycle_mul=factor, cycle_decay=decay, cycle_limit=6
         )
-        schedule = four_cycles(peak, floor, decay, first, factor)
+        schedule = six_cycles(peak, floor, decay, first, factor)
         check_but_for_missed_restarts(schedule, theirs, peak, floor, first, factor)
 
 
@@ -164,11 +164,11 @@ def test_cycles_of_fractional_lengths_agree():
 def test_cycles_whose_boundaries_may_be_whole_agree(factor):
     for rng in settings(int(100 * factor)):
         peak, floor, decay = cycle_setting(rng)
-        first = 2 * steps(rng, 1, 15)
+        first = steps(rng, 1, 30)
         theirs = used(
-            peak, first, floor, cycle_mul=factor, cycle_decay=decay, cycle_limit=4
+            peak, first, floor, cycle_mul=factor, cycle_decay=decay, cycle_limit=6
         )
-        schedule = four_cycles(peak, floor, decay, first, factor)
+        schedule = six_cycles(peak, floor, decay, first, factor)
         check_but_for_missed_restarts(schedule, theirs, peak, floor, first, factor)
 
 
@@ -176,21 +176,21 @@ def test_a_warm_up_before_cycles_with_k_decay_agrees():
     for rng in settings(22):
         peak, floor, decay = cycle_setting(rng)
         start, warmup = peak * rng.uniform(0, 1), steps(rng, 1, 100)
-        first, k = steps(rng, 2, 30), rng.uniform(0.5, 2)
+        first, k = steps(rng, 1, 30), rng.uniform(0.5, 2)
         theirs = used(
             peak,
             first,
             floor,
             cycle_mul=2,
             cycle_decay=decay,
-            cycle_limit=4,
+            cycle_limit=6,
             warmup_t=warmup,
             warmup_lr_init=start,
             warmup_prefix=True,
             k_decay=k,
         )
         ramp = oc.linear(start, peak, steps=warmup)
-        schedule = oc.join(ramp, four_cycles(peak, floor, decay, first, 2, k))
+        schedule = oc.join(ramp, six_cycles(peak, floor, decay, first, 2, k))
         assert distance(schedule, theirs, peak) <= 1e-6, schedule
 
 
@@ -198,19 +198,19 @@ def test_a_warm_up_over_cycles_agrees():
     for rng in settings(23):
         peak, floor, decay = cycle_setting(rng)
         start, warmup = peak * rng.uniform(0, 1), steps(rng, 1, 100)
-        first = steps(rng, 2, 30)
+        first = steps(rng, 1, 30)
         theirs = used(
             peak,
             first,
             floor,
             cycle_mul=2,
             cycle_decay=decay,
-            cycle_limit=4,
+            cycle_limit=6,
             warmup_t=warmup,
             warmup_lr_init=start,
         )
         ramp = oc.linear(start, peak, steps=warmup)
-        body = four_cycles(peak, floor, decay, first, 2)
+        body = six_cycles(peak, floor, decay, first, 2)
         schedule = oc.splice(ramp, warmup, oc.retime(body, offset=warmup))
         assert distance(schedule, theirs, peak) <= TOLERANCE, schedule
 
@@ -226,7 +226,7 @@ def test_this_restart_is_missed(first, factor, restart):
     scheduler.step(restart)
     assert optimizer.param_groups[0]["lr"] == 0.0
     schedule = oc.cosine_restarts_schedule(1.0, first, cycle_steps_factor=factor)
-    assert schedule(np.array([restart])) == [1.0]
+    assert schedule(np.array([restart])).tolist() == [1.0]
 
 
 def test_a_restart_is_missed_after_cycles_of_fractional_lengths():
@@ -235,4 +235,4 @@ def test_a_restart_is_missed_after_cycles_of_fractional_lengths():
     scheduler.step(211)
     assert optimizer.param_groups[0]["lr"] == 0.0
     cycles = (oc.cosine(1.0, 0.0, steps=16 * 1.5**cycle) for cycle in range(6))
-    assert oc.join(*cycles)(np.array([211])) == [1.0]
+    assert oc.join(*cycles)(np.array([211])).tolist() == [1.0]

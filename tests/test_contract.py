@@ -1,0 +1,492 @@
+"""What every schedule must do, one table of schedules driving all tests."""
+
+import copy
+import functools
+import json
+import pickle
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from reference import cosine, joined, linear
+
+import optax_cosine as oc
+
+LARGEST = 2**31 - 1
+
+
+class Case(NamedTuple):
+    build: Any
+    numbers: dict[str, Any]  # arguments, all of which may be traced
+    exact: Any  # a function of the count
+    starts: tuple[int, ...]  # counts at which a phase begins, and the end
+    largest: float  # the largest value: errors are in units of its last place
+    units: int = 16  # 8 of the value itself where 8
+
+
+CASES = {
+    "cosine": Case(
+        oc.cosine,
+        {"init_value": 0.3, "end_value": 0.003, "steps": 1_000},
+        joined(cosine(0.3, 0.003, 1_000)),
+        (0, 1_000),
+        0.3,
+        8,
+    ),
+    "rising": Case(
+        oc.cosine,
+        {"init_value": 0.996, "end_value": 1.0, "steps": 777},
+        joined(cosine(0.996, 1.0, 777)),
+        (0, 777),
+        1.0,
+        8,
+    ),
+    "bent": Case(
+        oc.cosine,
+        {"init_value": 0.3, "end_value": 0.1, "steps": 50, "exponent": 3.0}
+        | {"time_exponent": 1.5},
+        joined(cosine(0.3, 0.1, 50, 3.0, 1.5)),
+        (0, 50),
+        0.3,
+    ),
+    "linear": Case(
+        oc.linear,
+        {"init_value": -0.1, "end_value": 0.3, "steps": 12.5, "time_exponent": 0.5},
+        joined(linear(-0.1, 0.3, 12.5, 0.5)),
+        (0,),
+        0.3,
+    ),
+    "constant": Case(
+        oc.constant,
+        {"value": 0.3, "steps": 5},
+        joined(linear(0.3, 0.3, 5)),
+        (0, 5),
+        0.3,
+        8,
+    ),
+    "annealing": Case(
+        functools.partial(oc.cosine_annealing_schedule),
+        {"init_value": 0.1, "decay_steps": 100, "end_value": 0.001},
+        joined(cosine(0.1, 0.001, 100)),
+        (0, 100),
+        0.1,
+        8,
+    ),
+    "warm-up": Case(
+        oc.warmup_cosine_annealing_schedule,
+        {"peak_value": 3e-4, "total_steps": 100, "warmup_steps": 7}
+        | {"init_value": 1e-6, "hold_steps": 11, "end_value": 3e-5},
+        joined(linear(1e-6, 3e-4, 7), linear(3e-4, 3e-4, 11), cosine(3e-4, 3e-5, 82)),
+        (0, 7, 18, 100),
+        3e-4,
+        8,
+    ),
+    "no warm-up": Case(
+        oc.warmup_cosine_annealing_schedule,
+        {"peak_value": 3e-4, "total_steps": 100, "warmup_steps": 0},
+        joined(cosine(3e-4, 0.0, 100)),
+        (0, 100),
+        3e-4,
+        8,
+    ),
+    "nothing but warm-up": Case(
+        oc.warmup_cosine_annealing_schedule,
+        {"peak_value": 3e-4, "total_steps": 100, "warmup_steps": 100},
+        joined(linear(0.0, 3e-4, 100)),
+        (0, 100),
+        3e-4,
+        8,
+    ),
+    "stable": Case(
+        functools.partial(oc.warmup_stable_decay_schedule, decay_shape="sqrt"),
+        {"peak_value": 0.1, "total_steps": 60, "warmup_steps": 5, "decay_steps": 20},
+        joined(linear(0.0, 0.1, 5), linear(0.1, 0.1, 35), linear(0.1, 0.0, 20, 0.5)),
+        (0, 5, 40, 60),
+        0.1,
+    ),
+    "one cycle": Case(
+        oc.cosine_one_cycle_schedule,
+        {"peak_value": 1.0, "total_steps": 101, "div_factor": 16.0}
+        | {"final_div_factor": 64.0},
+        joined(cosine(0.0625, 1.0, 30), cosine(1.0, 2.0**-10, 71)),
+        (0, 30, 101),
+        1.0,
+        8,
+    ),
+    "restarts for ever": Case(
+        oc.cosine_restarts_schedule,
+        {"peak_value": 0.1, "cycle_steps": 30, "end_value": 0.01}
+        | {"cycle_warmup_steps": 4},
+        joined(linear(0.0, 0.1, 4), cosine(0.1, 0.01, 26), after="repeat"),
+        (0, 4, 30, 34, 60, 30_000_000, 30_000_004),
+        0.1,
+        8,
+    ),
+    "growing restarts": Case(
+        functools.partial(
+            oc.cosine_restarts_schedule,
+            num_cycles=4,
+            cycle_steps_factor=1.5,
+            peak_factor=0.5,
+        ),
+        {"peak_value": 0.5, "cycle_steps": 7},
+        joined(*(cosine(0.5**k, 0.0, n) for k, n in enumerate((7, 10, 16, 24), 1))),
+        (0, 7, 17, 33, 57),
+        0.5,
+        8,
+    ),
+    "listed cycles": Case(
+        lambda peak_value, steps: oc.cosine_restarts_schedule(
+            peak_value, [steps, 3, steps, 2]
+        ),
+        {"peak_value": 0.5, "steps": 9},
+        joined(*(cosine(0.5, 0.0, n) for n in (9, 3, 9, 2))),
+        (0, 9, 12, 21, 23),
+        0.5,
+        8,
+    ),
+    "mirrored": Case(
+        lambda peak, rise, steps: oc.join(
+            oc.linear(0.1, peak, steps=rise),
+            oc.cosine(peak, 0.1, steps=steps),
+            after="mirror",
+        ),
+        {"peak": 0.4, "rise": 3, "steps": 9},
+        joined(linear(0.1, 0.4, 3), cosine(0.4, 0.1, 9), after="mirror"),
+        (0, 3, 12, 21, 24, 24_000_003),
+        0.4,
+        8,
+    ),
+    "mirrored at a fraction": Case(
+        lambda peak, steps: oc.join(oc.cosine(peak, 0.0, steps=steps), after="mirror"),
+        {"peak": 0.4, "steps": 11.375},
+        joined(cosine(0.4, 0.0, 11.375), after="mirror"),
+        (0, 91),
+        0.4,
+        64,  # laps of a fraction are not counted in integers
+    ),
+    "warm-up once": Case(
+        lambda peak, steps: oc.join(
+            oc.linear(0.0, peak, steps=5), oc.cosine_restarts_schedule(peak, steps)
+        ),
+        {"peak": 0.1, "steps": 10},
+        lambda count: (
+            joined(linear(0.0, 0.1, 5))(count)
+            if count < 5
+            else joined(cosine(0.1, 0.0, 10), after="repeat")(count - 5)
+        ),
+        (0, 5, 15, 10_000_005),
+        0.1,
+        8,
+    ),
+    "spliced": Case(
+        lambda peak, at_step: oc.splice(
+            oc.cosine_annealing_schedule(peak, 40),
+            at_step,
+            oc.linear(peak, 0.05, steps=8),
+        ),
+        {"peak": 0.1, "at_step": 13},
+        lambda count: (
+            joined(cosine(0.1, 0.0, 40))(count)
+            if count < 13
+            else joined(linear(0.1, 0.05, 8))(count - 13)
+        ),
+        (0, 13, 21),
+        0.1,
+        8,
+    ),
+    "read ahead": Case(
+        lambda offset: oc.retime(
+            oc.warmup_cosine_annealing_schedule(0.1, 40, warmup_steps=10), offset=offset
+        ),
+        {"offset": 1},
+        lambda count: joined(linear(0.0, 0.1, 10), cosine(0.1, 0.0, 30))(
+            max(count, 0) + 1
+        ),
+        (9, 39),
+        0.1,
+        8,
+    ),
+    "waiting": Case(
+        lambda offset: oc.retime(oc.cosine_restarts_schedule(0.1, 40), offset=offset),
+        {"offset": -7},
+        lambda count: joined(cosine(0.1, 0.0, 40), after="repeat")(max(count - 7, 0)),
+        (0, 7, 47),
+        0.1,
+        8,
+    ),
+    "stairs": Case(
+        lambda every: oc.retime(
+            oc.cosine_annealing_schedule(0.1, 10, end_value=0.02), every=every
+        ),
+        {"every": 7},
+        lambda count: joined(cosine(0.1, 0.02, 10))(max(count, 0) // 7),
+        (0, 70),
+        0.1,
+        8,
+    ),
+    "stretched": Case(
+        lambda stretch: oc.retime(
+            oc.cosine_restarts_schedule(0.1, 10, num_cycles=3), stretch=stretch
+        ),
+        {"stretch": 1.5},
+        lambda count: joined(*[cosine(0.1, 0.0, 10)] * 3)(
+            reference.mpmath.mpf(count) / 1.5
+        ),
+        (0, 15, 30, 45),
+        0.1,
+    ),
+    "product": Case(
+        lambda peak, steps: (
+            0.5
+            * oc.cosine_restarts_schedule(peak, 25)
+            * oc.linear(1.0, 0.25, steps=steps)
+        ),
+        {"peak": 0.5, "steps": 60},
+        lambda count: (
+            joined(cosine(0.25, 0.0, 25), after="repeat")(count)
+            * joined(linear(1.0, 0.25, 60))(count)
+        ),
+        (0,),
+        0.25,
+        16,
+    ),
+}
+# Lengths that are rounded or floored, and those at the end of what is possible.
+WHOLE_BY_NATURE = {
+    "stairs": ["every"],
+    "growing restarts": ["cycle_steps"],
+    "no warm-up": ["warmup_steps"],
+    "nothing but warm-up": ["warmup_steps", "total_steps"],
+}
+COUNTS = np.concatenate([np.arange(-3, 130), [999, 1_000, 1_001, 10_000_005, LARGEST]])
+
+names = pytest.mark.parametrize("name", CASES)
+# One of each way to be evaluated, for what does not depend on the numbers.
+kinds = pytest.mark.parametrize(
+    "name",
+    ["cosine", "warm-up", "mirrored", "warm-up once", "stretched", "stairs", "product"],
+)
+
+
+@functools.cache
+def plain(name: str) -> Any:
+    return CASES[name].build(**CASES[name].numbers)
+
+
+@functools.cache
+def truths(name: str) -> list[Any]:
+    return [CASES[name].exact(int(count)) for count in COUNTS]
+
+
+def assert_exact(name: str, values, units: int) -> None:
+    case = CASES[name]
+    for count, value, truth in zip(COUNTS, values, truths(name), strict=True):
+        if units > 16 and count > 1_000_000:
+            continue
+        scale = None if case.units == 8 else case.largest
+        assert reference.ulps(value, truth, scale) <= units, (count, value)
+
+
+@names
+def test_on_the_host_a_schedule_is_within_a_unit(name):
+    values = [plain(name)(int(count)) for count in COUNTS]
+    assert {type(value) for value in values} == {np.float32}
+    assert_exact(name, values, 1)
+
+
+@names
+def test_an_array_of_counts_is_within_the_units_of_the_contract(name):
+    values = plain(name)(COUNTS)
+    assert values.dtype == np.float32
+    assert not values.weak_type
+    assert_exact(name, values, CASES[name].units)
+
+
+@names
+def test_a_schedule_that_the_compiler_knows_is_as_exact(name):
+    schedule = plain(name)
+    values = jax.jit(lambda counts: schedule(counts))(COUNTS.astype(np.int32))
+    assert_exact(name, values, CASES[name].units)
+
+
+@kinds
+def test_vmap_scan_cond_and_checkpoint_agree(name):
+    schedule, counts = plain(name), jnp.asarray(COUNTS[:60], np.int32)
+    expected = np.asarray(schedule(counts))
+    _, scanned = jax.lax.scan(lambda carry, c: (carry, schedule(c)), None, counts)
+    np.testing.assert_array_equal(jax.vmap(schedule)(counts), expected)
+    np.testing.assert_array_equal(scanned, expected)
+    branch = jax.lax.cond(jnp.bool(1), schedule, lambda _: jnp.float32(9), counts[7])
+    again = jax.jit(jax.checkpoint(schedule))(counts[7])
+    np.testing.assert_array_max_ulp(np.array([branch, again]), expected[[7, 7]], 8)
+
+
+@names
+def test_a_schedule_built_of_traced_numbers_is_as_exact(name):
+    with jax.check_tracer_leaks():
+        schedule = jax.jit(CASES[name].build)(**CASES[name].numbers)
+    assert_exact(name, schedule(COUNTS), CASES[name].units)
+    assert jax.tree.structure(schedule) == jax.tree.structure(plain(name))
+
+
+@kinds
+def test_one_trace_serves_all_numbers_and_vmap_builds_many(name):
+    case = CASES[name]
+    chex.clear_trace_counter()
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def value(numbers, count):
+        return case.build(**numbers)(count)
+
+    floats = {key: float(number) for key, number in case.numbers.items()}
+    more = {key: number * 2 for key, number in floats.items()}
+    both = jax.tree.map(lambda *x: jnp.array(x), floats, more)
+    many = jax.vmap(lambda numbers: case.build(**numbers)(jnp.int32(5)))(both)
+    single = [value(numbers, jnp.int32(5)) for numbers in (floats, more)]
+    np.testing.assert_allclose(many, single, rtol=1e-6)
+
+
+@kinds
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint32", "bfloat16", "float32"])
+def test_counts_of_every_dtype_mean_the_same(name, dtype):
+    counts = jnp.arange(0, 64, 7, np.int32)
+    values = plain(name)(counts.astype(dtype))
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, plain(name)(counts))
+
+
+@kinds
+def test_a_count_beyond_int32_is_the_largest(name):
+    schedule, largest = plain(name), plain(name)(np.int32(LARGEST))
+    np.testing.assert_array_equal(schedule(np.uint32(2**32 - 1)), largest)
+    np.testing.assert_array_equal(schedule(np.array([2**40])), [largest])
+    np.testing.assert_allclose(schedule(10**30), largest, rtol=1e-6)
+
+
+@names
+def test_a_phase_starts_with_its_value_to_the_bit(name):
+    schedule, case = plain(name), CASES[name]
+    for start in case.starts:
+        stored = np.float32(float(case.exact(start)))
+        assert schedule(start) == stored
+        assert schedule(jnp.int32(start)) == stored
+        assert jax.jit(schedule)(start) == stored
+
+
+@names
+def test_no_value_leaves_the_range_of_the_exact_ones(name):
+    exact = [np.float32(float(truth)) for truth in truths(name)]
+    values = np.asarray(plain(name)(np.append(COUNTS, LARGEST // 2)))
+    chex.assert_tree_all_finite(values)
+    assert values[:-1].min() >= min(exact) - 1e-7 * CASES[name].largest
+    assert values.max() <= CASES[name].largest * (1 + 1e-7)
+
+
+@names
+def test_derivatives_by_the_count_are_those_of_the_exact_curve(name, x64):
+    slope = jax.jit(jax.grad(plain(name)))
+    exact, small = CASES[name].exact, reference.mpmath.mpf("1e-20")
+    for count in (0.25, 2.5, 8.4, 19.75, 33.375, 61.2):
+        if name == "stairs":
+            assert slope(count) == 0
+            continue
+        truth = (exact(count + small) - exact(count - small)) / (2 * small)
+        single = slope(jnp.float32(count))
+        np.testing.assert_allclose(single, float(truth), rtol=2e-5, atol=1e-7)
+
+
+@names
+def test_derivatives_by_the_arguments_are_those_of_a_difference(name, x64):
+    case = CASES[name]
+    numbers = {key: float(number) for key, number in case.numbers.items()}
+
+    @jax.jit
+    def value(numbers):
+        return case.build(**numbers)(jnp.float64(8.4))
+
+    slopes = jax.jit(jax.grad(value))(numbers)
+    chex.assert_tree_all_finite(slopes)
+    for key, number in numbers.items():
+        if key in WHOLE_BY_NATURE.get(name, ()):
+            continue
+        step = 1e-6 * max(abs(number), 1e-3)
+        above, below = (value(numbers | {key: number + s}) for s in (step, -step))
+        difference = (above - below) / (2 * step)
+        np.testing.assert_allclose(slopes[key], difference, rtol=1e-4, atol=1e-9)
+
+
+@kinds
+def test_derivatives_by_a_whole_schedule_are_finite_everywhere(name):
+    slope = jax.jit(jax.grad(lambda s, c: s(c), allow_int=True))
+    for count in (-1, 0, 4, 5, 13, 30, 100, LARGEST):
+        floats = [
+            leaf
+            for leaf in jax.tree.leaves(slope(plain(name), jnp.int32(count)))
+            if leaf.dtype == np.float32
+        ]
+        chex.assert_tree_all_finite(floats)
+
+
+@kinds
+def test_values_are_float64_under_x64(name, x64):
+    schedule = CASES[name].build(**CASES[name].numbers)
+    assert schedule(jnp.int64(5)).dtype == schedule(5).dtype == np.float64
+    np.testing.assert_allclose(schedule(COUNTS)[:100], plain(name)(COUNTS)[:100], 1e-5)
+    np.testing.assert_allclose(
+        schedule(COUNTS), [schedule(int(c)) for c in COUNTS], rtol=1e-13, atol=1e-16
+    )
+
+
+@names
+def test_a_schedule_is_a_value(name):
+    schedule, twin = plain(name), CASES[name].build(**CASES[name].numbers)
+    copies = [
+        twin,
+        copy.deepcopy(schedule),
+        pickle.loads(pickle.dumps(schedule)),
+        oc.from_dict(json.loads(json.dumps(schedule.to_dict()))),
+        jax.device_get(jax.device_put(schedule)),
+    ]
+    for other in copies:
+        assert other == schedule
+        assert hash(other) == hash(schedule)
+        assert other(5) == schedule(5)
+    assert schedule * 2 != schedule
+    assert schedule != 1
+    on_device = jax.device_put(schedule)
+    assert on_device == schedule
+    assert isinstance(hash(on_device), int)
+
+
+@names
+def test_every_schedule_shows_itself_with_and_without_values(name):
+    schedule = plain(name)
+    assert "Table" not in repr(schedule)
+    assert repr(jax.device_put(schedule)) == repr(schedule)
+    assert "int32[" in repr(jax.eval_shape(lambda: schedule))
+    shown = []
+    jax.jit(lambda s: shown.append(repr(s)))(schedule)
+    assert "int32[" in shown[0]
+    stacked = oc.stack([schedule, schedule])
+    assert "batch_shape=(2,)" in repr(stacked)
+    with pytest.raises(
+        ValueError, match=r"batch shape \(2,\): call it under jax\.vmap"
+    ):
+        stacked(3)
+    repr(jax.tree.map(lambda _: "anything", schedule))
+    repr(jax.tree.map(np.sum, schedule))
+
+
+@kinds
+def test_a_stack_gives_the_values_of_its_members(name):
+    schedules = [plain(name), plain(name) * 0.5]
+    counts = jnp.arange(50)
+    values = jax.vmap(lambda schedule: schedule(counts))(oc.stack(schedules))
+    expected = [schedule(counts) for schedule in schedules]
+    np.testing.assert_array_max_ulp(np.asarray(values), np.array(expected), 2)
