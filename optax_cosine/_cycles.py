@@ -183,7 +183,7 @@ def scaled_values(name: str, first: Any, factor: Any, num_cycles: int) -> Any:
     if abs(values[-1]) > LARGEST_RATE:
         raise ValueError(
             f"{name}_factor={factor!r} takes {name}_value to {values[-1]!r} in cycle "
-            f"{num_cycles}, beyond the range of float32."
+            f"{num_cycles}: rates are from -1.7e38 to 1.7e38."
         )
     return values
 

@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 from optax_cosine._checks import LARGEST, LARGEST_RATE, is_traced, rate
 from optax_cosine._instant import (
     Instant,
+    as_float,
     as_instant,
     exact,
     is_numpy,
@@ -99,7 +100,7 @@ class Schedule(abc.ABC):
         if (values := fetched(self)) is not None and not self._batch_shape:
             return math.inf if values._endless else plain(values._exact_total())
         total = self._traced_total()
-        return jnp.where(self._endless, jnp.inf, total.whole + total.part)
+        return jnp.where(self._endless, jnp.inf, as_float(total))
 
     def __mul__(self, factor: Any) -> "Schedule":
         if isinstance(factor, Schedule):
@@ -274,11 +275,11 @@ def _scaling(operation: Callable, name: str, number: Any) -> Callable[[Any], Any
         if is_traced(number) or type(column) is not np.ndarray:
             return operation(column, jnp.asarray(number, column.dtype))
         values = operation(column.astype(np.float64), float(number))
-        for value in values.flat:
+        for value in values.ravel().tolist():
             if abs(value) > LARGEST_RATE:
                 raise ValueError(
-                    f"{name}={number!r} takes a rate of the schedule to {value!r}, "
-                    "beyond the range of float32."
+                    f"{name}={number!r} takes a rate of the schedule to {value!r}: "
+                    "rates are from -1.7e38 to 1.7e38."
                 )
         return frozen(values.astype(column.dtype))
 

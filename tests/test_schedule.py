@@ -1,4 +1,4 @@
-"""The table: counts of every kind, dtypes, phases, and the same answer everywhere."""
+"""A schedule as a function and a value: counts of every kind, dtypes, scaling."""
 
 import math
 import pickle
@@ -8,13 +8,10 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import reference
 
 import optax_cosine as oc
-from optax_cosine import _schedule
-from optax_cosine._schedule import COSINE, LINEAR, Phase
 
 LARGEST = 2**31 - 1
 
@@ -229,107 +226,99 @@ def test_a_stack_of_schedules_says_that_it_wants_vmap():
             stack(count)
 
 
-def kernels_of_a_training_step(learning_rate) -> int:
-    params = {name: jnp.ones((64, 64)) for name in "abcd"}
-    tx = optax.adamw(learning_rate)
-
-    def step(params, state, gradients):
-        updates, state = tx.update(gradients, state, params)
-        return optax.apply_updates(params, updates), state
-
-    compiled = jax.jit(step).lower(params, tx.init(params), params).compile()
-    program = str(compiled.as_text())
-    assert " while(" not in program
-    return program.partition("ENTRY")[2].count(" fusion(")
-
-
-@pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("phases", [1, 2, 33, 1_000])
-def test_a_training_step_has_few_more_kernels_than_with_optax(phases):
-    rows = [Phase(100 + i, COSINE, 1e-3, 1e-5) for i in range(phases)]
-    ours = kernels_of_a_training_step(_schedule.table(rows))
-    theirs = kernels_of_a_training_step(optax.cosine_decay_schedule(1e-3, 1_000))
-    assert ours <= theirs + (0 if phases == 1 else 2)
+def test_scaling_keeps_the_table_and_its_structure(schedule):
+    for scaled in (
+        schedule * 0.5,
+        0.5 * schedule,
+        schedule / 2,
+        np.float32(0.5) * schedule,
+    ):
+        assert scaled == oc.cosine_annealing_schedule(0.05, 100, end_value=0.0005)
+        assert jax.tree.structure(scaled) == jax.tree.structure(schedule)
+    assert (schedule * 0)(50) == 0
+    assert (schedule * -1)(0) == np.float32(-0.1)
 
 
-def test_one_program_evaluates_every_one_phase_table():
-    evaluate: Any = _schedule._evaluate
-    evaluate.clear_cache()
-    for steps in (1, 10, 100):
-        for value in (0.1, 0.2):
-            oc.cosine_annealing_schedule(value, steps)(jnp.int32(3))
-    assert evaluate._cache_size() == 1
+def test_a_schedule_may_be_scaled_by_a_traced_number(schedule):
+    value, slope = jax.value_and_grad(lambda x: (schedule * x / 4)(jnp.int32(0)))(3.0)
+    np.testing.assert_allclose([value, slope], [0.075, 0.025], rtol=1e-6)
+    many = jax.vmap(lambda x: (x * schedule)(jnp.int32(0)))(jnp.bfloat16([1, 2]))
+    np.testing.assert_allclose(many, [0.1, 0.2], rtol=1e-6)
 
 
-WARMUP_AND_DECAY = (
-    Phase(0, LINEAR, 9.0, 9.0),
-    Phase(4, LINEAR, 0.0, 1.0),
-    Phase(3, LINEAR, 1.0, 1.0),
-    Phase(0, COSINE, 8.0, 7.0),
-    Phase(10, COSINE, 1.0, 0.1),
-    Phase(0, LINEAR, 6.0, 6.0),
-)
+@pytest.mark.parametrize("other", ["0.1", None, [1.0], lambda count: count])
+def test_a_schedule_is_multiplied_by_numbers_and_schedules_alone(schedule, other):
+    with pytest.raises(TypeError):
+        schedule * other
+    with pytest.raises(TypeError):
+        schedule / other
+    with pytest.raises(TypeError):
+        1 / schedule
 
 
-def piecewise(count: float) -> float:
-    if count < 4:
-        return max(count, 0) / 4
-    if count < 7:
-        return 1.0
-    return 0.1 + 0.9 * math.cos(math.pi / 2 * min(count - 7, 10) / 10) ** 2
+def test_factors_out_of_range_are_refused(schedule):
+    with pytest.raises(ValueError, match=r"divisor must not be 0, got 0\."):
+        schedule / 0
+    with pytest.raises(ValueError, match=r"factor must be 0 or .* got nan"):
+        schedule * float("nan")
+    with pytest.raises(ValueError, match=r"factor must be one number, .*\(2,\)"):
+        schedule * np.ones(2)
+    with pytest.raises(ValueError, match=r"factor=1e\+38 takes a rate .* to 1e\+39"):
+        oc.constant(10.0, steps=1) * 1e38
+    with pytest.raises(TypeError, match=r"factor must be a number, got True"):
+        schedule * True
 
 
-@pytest.mark.parametrize("traced", [False, True])
-def test_phases_follow_each_other_and_empty_ones_are_never_found(traced):
-    def build(lengths):
-        phases = zip(WARMUP_AND_DECAY, lengths, strict=True)
-        return _schedule.table([phase._replace(steps=n) for phase, n in phases])
-
-    lengths = [phase.steps for phase in WARMUP_AND_DECAY]
-    schedule = (jax.jit(build) if traced else build)(lengths)
-    counts = np.arange(-2, 60) / 2
-    expected = [piecewise(count) for count in counts]
-    np.testing.assert_allclose(schedule(counts), expected, rtol=1e-6)
-    whole = [schedule(count) for count in range(-1, 30)]
-    np.testing.assert_allclose(whole, expected[::2], rtol=1e-6)
-
-
-def test_a_boundary_belongs_to_the_new_phase():
-    schedule = _schedule.table(
-        [Phase(10, COSINE, 1.0, 0.1), Phase(20, COSINE, 0.5, 0.2)]
+def test_equal_schedules_hold_the_same_numbers(schedule):
+    assert schedule == oc.cosine_annealing_schedule(
+        np.float32(0.1), 1e2, end_value=1e-3
     )
-    assert schedule(10) == schedule(jnp.int32(10)) == np.float32(0.5)
-    assert schedule(30) == schedule(jnp.int32(30)) == np.float32(0.2)
-
-
-@pytest.mark.parametrize("phases", [2, 31, 33, 1_000])
-def test_every_boundary_of_many_phases_is_exact(phases):
-    lengths = np.random.default_rng(phases).integers(1, 1_000, phases)
-    values = np.linspace(1, 2, phases, dtype=np.float32)
-    schedule = _schedule.table(
-        [
-            Phase(int(n), COSINE, float(v), 0.0)
-            for n, v in zip(lengths, values, strict=True)
-        ]
+    assert schedule != oc.cosine_annealing_schedule(0.1, 101, end_value=1e-3)
+    assert schedule != oc.retime(schedule, offset=0)
+    assert oc.join(schedule, after="repeat") != schedule
+    assert len({schedule, schedule / 1, schedule * 2}) == 2
+    seen = []
+    jax.jit(lambda s: seen.extend([s == s, s == schedule, hash(s) == hash(s)]))(
+        schedule
     )
-    starts = np.cumsum(lengths) - lengths
-    np.testing.assert_array_equal(schedule(starts), values)
-    np.testing.assert_array_equal([schedule(int(c)) for c in starts], values)
+    assert seen == [True, False, True]
 
 
-def test_traced_lengths_past_the_largest_saturate():
-    def build(steps):
-        return _schedule.table(
-            [Phase(steps, LINEAR, 0.0, 1.0), Phase(steps, LINEAR, 1.0, 2.0)]
-        )
-
-    schedule = jax.jit(build)(2_000_000_000)
-    assert schedule(jnp.int32(2_000_000_000)) == 1
-    assert schedule(jnp.int32(LARGEST)) == 2
+def test_a_derived_cache_is_not_pickled(schedule):
+    schedule(3)
+    hash(schedule)
+    assert b"_on_host" not in pickle.dumps(schedule)
+    assert b"_hash" not in pickle.dumps(schedule)
 
 
-def test_a_time_exponent_bends_the_clock():
-    for shape, expected in ((LINEAR, 0.25), (COSINE, math.sin(math.pi / 8) ** 2)):
-        bent = _schedule.table([Phase(10, shape, 0.0, 1.0, time_exponent=2.0)])
-        np.testing.assert_allclose([bent(5), bent(np.int32(5))], expected, rtol=1e-6)
-        assert [float(bent(np.int32(c))) for c in (0, 10)] == [0, 1]
+def test_lost_buffers_and_traced_numbers_are_still_shown(schedule):
+    gone = jax.device_put(schedule)
+    jax.tree.map(lambda leaf: leaf.delete(), gone)
+    assert "ends.whole=int32[1]" in repr(gone)
+    assert gone != schedule
+    with pytest.raises(ValueError, match="not known here"):
+        gone.to_dict()
+
+
+def test_total_steps_is_exact_where_it_is_known(schedule):
+    assert schedule.total_steps == 100
+    assert type(schedule.total_steps) is int
+    assert oc.linear(0.0, 1.0, steps=7.3).total_steps == 7.3
+    assert oc.cosine_restarts_schedule(1.0, 10).total_steps == math.inf
+    assert oc.retime(schedule, every=7).total_steps == 700
+    assert oc.retime(schedule, stretch=1.1).total_steps == 110
+    assert oc.retime(schedule, offset=-5).total_steps == 105
+    assert oc.splice(schedule, 30, schedule).total_steps == 130
+    assert (schedule * oc.linear(1.0, 0.0, steps=150)).total_steps == 150
+    assert jax.device_put(schedule).total_steps == 100
+    everything = [
+        schedule,
+        oc.cosine_restarts_schedule(1.0, 10),
+        oc.retime(schedule, every=7),
+        oc.retime(schedule, stretch=1.1),
+        oc.splice(schedule, 30, schedule),
+        schedule * oc.linear(1.0, 0.0, steps=150),
+    ]
+    traced = jax.jit(lambda s: [one.total_steps for one in s])(everything)
+    known = [one.total_steps for one in everything]
+    np.testing.assert_allclose(traced, known, rtol=1e-6)

@@ -31,8 +31,9 @@ def test_cosine_decay_agrees():
     ("least", "most", "tolerance"),
     [
         (1, 4, FLOAT32),
-        # A root of what is left of a cosine near its end makes its error larger.
-        (0.5, 1, 1e-4),
+        # The root of a weight near 0 makes its error larger: within 500 steps of the
+        # end it is at least 3e-3, so that a rounding of 1 grows to 1e-5.
+        (0.5, 1, 1e-5),
     ],
 )
 def test_cosine_decay_with_an_exponent_agrees(least, most, tolerance):

@@ -1,0 +1,127 @@
+"""Restarts: lengths, factors, and what is refused."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optax_cosine as oc
+
+LARGEST = 2**31 - 1
+
+
+def lengths_of(schedule) -> list[int]:
+    rise, fall = schedule.phases[::2], schedule.phases[1::2]
+    return [a.steps + b.steps for a, b in zip(rise, fall, strict=True)]
+
+
+@pytest.mark.parametrize("factor", [1, 1.0, 2, 1.5, 0.7, np.float32(1.5), 1.01])
+@pytest.mark.parametrize("first", [1, 7, 100])
+def test_lengths_are_those_of_the_rule(first, factor):
+    expected = [max(1, round(first * float(factor) ** k)) for k in range(12)]
+    schedule = oc.cosine_restarts_schedule(
+        1.0, first, num_cycles=12, cycle_steps_factor=factor
+    )
+    assert lengths_of(schedule) == expected
+    assert schedule.total_steps == sum(expected)
+    traced = jax.jit(
+        lambda n: oc.cosine_restarts_schedule(
+            1.0, n, num_cycles=12, cycle_steps_factor=factor
+        )
+    )(first)
+    assert lengths_of(jax.device_get(traced)) == expected
+
+
+@pytest.mark.parametrize("factor", [2, 3, 1.5, 10.0])
+def test_growing_cycles_fill_time(factor):
+    schedule = oc.cosine_restarts_schedule(1.0, 1, cycle_steps_factor=factor)
+    lengths = lengths_of(schedule)
+    assert sum(lengths) <= LARGEST
+    assert sum(lengths) + round(float(factor) ** len(lengths)) > LARGEST
+    for start, length in zip(itertools.accumulate(lengths[:-1]), lengths, strict=False):
+        assert schedule(start) == schedule(jnp.int32(start)) == 1
+        assert schedule(start - 1) < 1 or length == 1
+
+
+def test_the_steps_that_logarithms_miss_are_restarts():
+    tripled = oc.cosine_restarts_schedule(1.0, 1, cycle_steps_factor=3)
+    doubled = oc.cosine_restarts_schedule(1.0, 10, cycle_steps_factor=2)
+    assert tripled(121) == tripled(jnp.int32(121)) == 1
+    assert doubled(81_910) == doubled(jnp.int32(81_910)) == 1
+    assert oc.cosine_restarts_schedule(1.0, 3, cycle_steps_factor=3)(363) == 1
+
+
+def test_peaks_and_floors_scale_apart():
+    schedule = oc.cosine_restarts_schedule(
+        0.8, 4, num_cycles=3, peak_factor=0.5, end_value=0.1, end_factor=0.25
+    )
+    peaks = [schedule(count) for count in (0, 4, 8)]
+    np.testing.assert_allclose(peaks, [0.8, 0.4, 0.2], rtol=1e-7)
+    np.testing.assert_allclose(schedule(12), 0.1 * 0.25**2, rtol=1e-7)
+    np.testing.assert_allclose(schedule(10**9), schedule(12))
+
+
+def test_cycles_may_be_listed():
+    schedule = oc.cosine_restarts_schedule(1.0, [5, 2, 9], cycle_warmup_steps=2)
+    assert lengths_of(schedule) == [5, 2, 9]
+    assert [schedule(count) for count in (0, 2, 5, 7, 9, 16, 99)] == [
+        0,
+        1,
+        0,
+        0,
+        1,
+        0,
+        0,
+    ]
+    as_array = oc.cosine_restarts_schedule(
+        1.0, np.array([5, 2, 9]), cycle_warmup_steps=2
+    )
+    assert as_array == schedule
+    traced = jax.jit(
+        lambda x: oc.cosine_restarts_schedule(1.0, x, cycle_warmup_steps=2)
+    )(jnp.array([5, 2, 9]))
+    assert lengths_of(jax.device_get(traced)) == [5, 2, 9]
+
+
+def test_a_traced_warmup_is_cut_to_each_cycle():
+    schedule = jax.jit(
+        lambda w: oc.cosine_restarts_schedule(1.0, [5, 2, 9], cycle_warmup_steps=w)
+    )(3)
+    steps = [phase.steps for phase in jax.device_get(schedule).phases]
+    assert steps == [3, 2, 2, 0, 3, 6]
+
+
+def test_traced_cycles_past_the_end_of_time_are_cut_off():
+    schedule = jax.jit(lambda n: oc.cosine_restarts_schedule(1.0, n, num_cycles=5))(
+        2**30
+    )
+    values = schedule(jnp.array([0, 2**29, 2**30, LARGEST]))
+    np.testing.assert_allclose(values[:3], [1, 0.5, 1], rtol=1e-6)
+    assert sum(lengths_of(jax.device_get(schedule))) == LARGEST
+
+
+def test_every_traced_factor_gives_the_same_curve():
+    plain = dict(cycle_steps_factor=1.5, peak_factor=0.9, end_factor=0.8)
+    plain |= dict(end_value=0.01, cycle_warmup_steps=1, init_value=0.001)
+    counts = jnp.arange(60)
+    expected = oc.cosine_restarts_schedule(0.3, 8, num_cycles=4, **plain)(counts)
+    for name, number in plain.items():
+        values = jax.jit(
+            lambda x, name=name: oc.cosine_restarts_schedule(
+                0.3, 8, num_cycles=4, **(plain | {name: x})
+            )(counts)
+        )(number)
+        np.testing.assert_allclose(values, expected, rtol=2e-6, atol=1e-8)
+
+
+def test_the_program_of_traced_cycles_does_not_grow():
+    def program(cycles):
+        return jax.make_jaxpr(
+            lambda n: oc.cosine_restarts_schedule(
+                n, 5, num_cycles=cycles, cycle_steps_factor=1.001
+            )(3)
+        )(0.1)
+
+    assert len(program(10).eqns) == len(program(1_000).eqns)
