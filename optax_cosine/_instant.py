@@ -128,7 +128,8 @@ def rescaled(now: Instant, steps: Instant, counts: Instant) -> Instant:
     reached_so_far = whole.astype(dtype) + part
     added = now.part * after + now.whole.astype(dtype) * steps.part.astype(dtype)
     part = part + (added - reached_so_far * counts.part.astype(dtype)) / per
-    too_far = as_float(now) * after / per > LARGEST - 1024
+    # Just past the largest the sum wraps; far beyond, its estimate tells.
+    too_far = (whole < 0) | (as_float(now) * after / per > 2.0**31 + 2.0**12)
     end = Instant(jnp.full_like(whole, LARGEST), jnp.zeros_like(part))
     return select(too_far, end, Instant(whole, part))
 

@@ -218,12 +218,18 @@ def _moved(ends: Instant, by: Instant) -> Instant:
     if any(map(is_traced, (*ends, *by))):
         by = Instant(jnp.asarray(by.whole), jnp.asarray(by.part, ends.part.dtype))
         return plus(Instant(*map(jnp.asarray, ends)), by)
-    moved = (number(*by) + number(*end) for end in zip(*ends, strict=True))
+    moved = (_sum(number(*by), number(*end)) for end in zip(*ends, strict=True))
     return Instant(
         *map(
             np.array, zip(*(exact(end, ends.part.dtype) for end in moved), strict=True)
         )
     )
+
+
+def _sum(start: Any, steps: Any) -> Any:
+    # Parts are stored in float32: what is whole but for that is meant to be whole.
+    end = start + steps
+    return round(end) if abs(end - round(end)) < 1e-6 else end
 
 
 def _joined(columns: Sequence[Any], dtype: Any) -> Any:

@@ -129,3 +129,249 @@ def test_every_kind_of_real_number_is_welcome(number):
 def test_a_constant_schedule_is_no_mistake(value):
     schedule = oc.cosine_annealing_schedule(value, 10, end_value=value)
     assert (schedule(jnp.arange(12)) == np.float32(value)).all()
+
+
+COSINE = oc.cosine(1.0, 0.0, steps=10)
+ENDLESS = oc.cosine_restarts_schedule(1.0, 10)
+WARMUP = {"peak_value": 0.1, "total_steps": 100, "warmup_steps": 10}
+STABLE = WARMUP | {"decay_steps": 20}
+CYCLES = {"peak_value": 0.1, "cycle_steps": 10}
+ONE_CYCLE = {"peak_value": 0.1, "total_steps": 100}
+warmup, stable = oc.warmup_cosine_annealing_schedule, oc.warmup_stable_decay_schedule
+restarts, one_cycle = oc.cosine_restarts_schedule, oc.cosine_one_cycle_schedule
+LENGTH = r" must be above 0 and at most 2\*\*31 - 1 steps, got "
+
+OTHER_BAD_CALLS = [
+    (oc.cosine, {"steps": 0}, r"steps must be above 0 .* got 0\."),
+    (oc.cosine, {"steps": -2.5}, "steps" + LENGTH + r"-2\.5\."),
+    (oc.cosine, {"steps": NAN}, "steps" + LENGTH + r"nan\."),
+    (oc.cosine, {"steps": INF}, "steps" + LENGTH + r"inf\."),
+    (oc.cosine, {"steps": 2**31}, "steps" + LENGTH + r"2147483648\."),
+    (oc.cosine, {"steps": True}, "steps must be a number, got True"),
+    (oc.cosine, {"steps": "10"}, "steps must be a number, got '10'"),
+    (oc.cosine, {"steps": np.arange(3)}, r"steps must be one .*\(3,\).*jax\.vmap"),
+    (oc.cosine, {"init_value": NAN}, "init_value must be .* got nan"),
+    (oc.cosine, {"end_value": [1.0]}, r"end_value must be a number, got \[1\.0\]"),
+    (oc.cosine, {"exponent": 0}, r"exponent must be .* got 0\."),
+    (oc.cosine, {"time_exponent": -1}, r"time_exponent must be .* got -1\."),
+    (oc.linear, {"steps": 0.0}, "steps" + LENGTH + r"0\.0\."),
+    (oc.linear, {"end_value": INF}, "end_value must be .* got inf"),
+    (oc.linear, {"time_exponent": None}, "time_exponent must be a number, got None"),
+    (warmup, WARMUP | {"total_steps": 0}, "total_steps must be from 1 .* got 0"),
+    (warmup, WARMUP | {"total_steps": 0.5}, r"total_steps .*round\(0\.5 \* total"),
+    (warmup, WARMUP | {"warmup_steps": -1}, "warmup_steps must be from 0 .* got -1"),
+    (warmup, WARMUP | {"warmup_steps": 0.03}, r"warmup_steps .*round\(0\.03 \* total"),
+    (warmup, WARMUP | {"warmup_steps": 2.5}, r"warmup_steps .* whole .* got 2\.5"),
+    (
+        warmup,
+        WARMUP | {"warmup_steps": 101},
+        r"warmup_steps=101 \+ hold_steps=0 is more than total_steps=100",
+    ),
+    (
+        warmup,
+        WARMUP | {"warmup_steps": 60, "hold_steps": 41},
+        r"warmup_steps=60 \+ hold_steps=41 is more than total_steps=100",
+    ),
+    (warmup, WARMUP | {"hold_steps": NAN}, "hold_steps must be from 0 .* got nan"),
+    (
+        warmup,
+        WARMUP | {"end_value": 0.2},
+        r"end_value=0\.2 is above peak_value=0\.1; end_value is a rate, not a ratio",
+    ),
+    (warmup, WARMUP | {"peak_value": INF}, "peak_value must be .* got inf"),
+    (warmup, WARMUP | {"init_value": "0"}, "init_value must be a number, got '0'"),
+    (warmup, WARMUP | {"exponent": -2}, r"exponent must be .* got -2\."),
+    (
+        stable,
+        STABLE | {"decay_steps": 91},
+        r"warmup_steps=10 \+ decay_steps=91 is more than total_steps=100",
+    ),
+    (
+        stable,
+        STABLE | {"decay_shape": "exp"},
+        "decay_shape must be one of cosine, linear, sqrt, got 'exp'",
+    ),
+    (stable, STABLE | {"decay_shape": None}, "decay_shape must be .* got None"),
+    (stable, STABLE | {"decay_steps": -1}, "decay_steps must be from 0 .* got -1"),
+    (stable, STABLE | {"end_value": 1.0}, r"end_value=1\.0 is above peak_value=0\.1"),
+    (one_cycle, ONE_CYCLE | {"pct_start": 1.5}, r"pct_start .* 0 to 1, got 1\.5"),
+    (one_cycle, ONE_CYCLE | {"pct_start": NAN}, r"pct_start .* 0 to 1, got nan"),
+    (one_cycle, ONE_CYCLE | {"div_factor": 0}, r"div_factor must be .* got 0\."),
+    (
+        one_cycle,
+        ONE_CYCLE | {"final_div_factor": -1},
+        r"final_div_factor must be .* got -1\.",
+    ),
+    (restarts, CYCLES | {"cycle_steps": 0}, "cycle_steps must be from 1 .* got 0"),
+    (restarts, CYCLES | {"cycle_steps": []}, r"cycle_steps must name .* got \[\]"),
+    (
+        restarts,
+        CYCLES | {"cycle_steps": [5, 0]},
+        r"cycle_steps\[1\] must be from 1 .* got 0",
+    ),
+    (
+        restarts,
+        CYCLES | {"cycle_steps": [2**31 - 1, 1]},
+        "cycle_steps must add up to at most .* got 2147483648",
+    ),
+    (
+        restarts,
+        CYCLES | {"cycle_steps": [5, 6], "num_cycles": 2},
+        "num_cycles must be left out .* got num_cycles=2",
+    ),
+    (
+        restarts,
+        CYCLES | {"cycle_steps": [5, 6], "cycle_steps_factor": 2},
+        "cycle_steps_factor must be left out .* got cycle_steps_factor=2",
+    ),
+    (restarts, CYCLES | {"num_cycles": 0}, "num_cycles must be from 1 .* got 0"),
+    (
+        restarts,
+        CYCLES | {"num_cycles": 10**7},
+        "num_cycles must be from 1 to 1_000_000, got 10000000",
+    ),
+    (restarts, CYCLES | {"num_cycles": 2.0}, r"num_cycles must be an int, got 2\.0"),
+    (restarts, CYCLES | {"num_cycles": True}, "num_cycles must be an int, got True"),
+    (
+        restarts,
+        CYCLES | {"peak_factor": 0.5},
+        "num_cycles is required unless all factors are 1.*got num_cycles=None",
+    ),
+    (
+        restarts,
+        CYCLES | {"cycle_steps_factor": 0.5},
+        "num_cycles is required .* got num_cycles=None",
+    ),
+    (
+        restarts,
+        CYCLES | {"cycle_steps_factor": 2, "num_cycles": 40},
+        "num_cycles=40 cycles do not fit in .* the first 27 take 1342177270",
+    ),
+    (
+        restarts,
+        CYCLES | {"cycle_steps_factor": 1.0000000001},
+        "num_cycles is required .* got cycle_steps=10 and cycle_steps_factor=1.0000",
+    ),
+    (
+        restarts,
+        CYCLES | {"cycle_steps_factor": 0},
+        r"cycle_steps_factor must be .* got 0\.",
+    ),
+    (restarts, CYCLES | {"end_factor": NAN}, "end_factor must be .* got nan"),
+    (
+        restarts,
+        CYCLES | {"peak_factor": 10, "num_cycles": 50},
+        "peak_factor=10 takes peak_value to .*e.48 in cycle 50",
+    ),
+    (
+        restarts,
+        CYCLES | {"cycle_warmup_steps": 11},
+        "cycle_warmup_steps=11 is more than the shortest cycle, 10 steps",
+    ),
+    (restarts, CYCLES | {"end_value": 0.2}, r"end_value=0\.2 is above peak_value=0\.1"),
+    (
+        restarts,
+        CYCLES | {"end_value": 0.06, "peak_factor": 0.5, "num_cycles": 2},
+        r"end_factor\*\*1=0\.06 is above peak_value \* peak_factor\*\*1=0\.05",
+    ),
+    (oc.retime, {"schedule": COSINE}, "exactly one of offset, every and stretch"),
+    (
+        oc.retime,
+        {"schedule": COSINE, "offset": 1, "every": 2},
+        "exactly one of .* got offset=1, every=2, stretch=None",
+    ),
+    (oc.retime, {"schedule": COSINE, "every": 0}, "every must be from 1 .* got 0"),
+    (oc.retime, {"schedule": COSINE, "every": 1.5}, r"every .* whole .* got 1\.5"),
+    (oc.retime, {"schedule": COSINE, "stretch": 0}, r"stretch must be .* got 0\."),
+    (oc.retime, {"schedule": COSINE, "stretch": 1e-12}, "stretch .* got 1e-12"),
+    (oc.retime, {"schedule": COSINE, "offset": 0.5}, r"offset .* whole .* got 0\.5"),
+    (oc.retime, {"schedule": COSINE, "offset": 2**31}, "offset .* got 2147483648"),
+    (oc.retime, {"schedule": abs, "offset": 1}, "schedule must be a schedule of"),
+    (
+        oc.splice,
+        {"before": COSINE, "at_step": -1, "then": COSINE},
+        "at_step must be from 0 .* got -1",
+    ),
+    (
+        oc.splice,
+        {"before": COSINE, "at_step": 1.5, "then": COSINE},
+        r"at_step must be a whole .* got 1\.5",
+    ),
+    (
+        oc.splice,
+        {"before": COSINE, "at_step": 1, "then": None},
+        "then must be a schedule of optax_cosine, got None",
+    ),
+    (
+        oc.splice,
+        {"before": COSINE, "at_step": 2**31 - 1, "then": COSINE},
+        r"must end by step 2\*\*31 - 1, ends at 2147483657",
+    ),
+    (oc.stack, {"schedules": []}, "stack needs at least one schedule"),
+    (oc.stack, {"schedules": [COSINE, abs]}, r"schedules\[1\] must be a schedule"),
+    (
+        oc.stack,
+        {"schedules": [COSINE, COSINE * COSINE]},
+        r"schedules\[1\] must be combined as schedules\[0\] is, cosine",
+    ),
+]
+
+
+def error_of(message: str) -> type[Exception]:
+    kinds = ("must be a number", "must be a schedule", "must be an int")
+    return TypeError if any(kind in message for kind in kinds) else ValueError
+
+
+@pytest.mark.parametrize(("build", "arguments", "message"), OTHER_BAD_CALLS)
+def test_every_bad_call_is_refused_by_name_and_value(build, arguments, message):
+    if build in (oc.cosine, oc.linear):
+        arguments = {"init_value": 0.1, "end_value": 0.2, "steps": 10} | arguments
+    with pytest.raises(error_of(message), match=message):
+        build(**arguments)
+
+
+def test_there_are_enough_bad_calls():
+    assert len(OTHER_BAD_CALLS) >= 60
+
+
+@pytest.mark.parametrize(
+    ("schedules", "after", "message"),
+    [
+        ((), "hold", "join needs at least one schedule"),
+        ((COSINE,), "stop", "after must be one of hold, mirror, repeat, got 'stop'"),
+        ((COSINE,), None, "after must be one of hold, mirror, repeat, got None"),
+        ((COSINE, 0.1), "hold", r"schedules\[1\] must be a schedule .* got 0\.1"),
+        ((ENDLESS, COSINE), "hold", r"schedules\[0\] must have an end: .* got join"),
+        ((COSINE, ENDLESS), "repeat", r"schedules\[1\] must have an end"),
+        ((COSINE * COSINE,), "mirror", "after='mirror' needs parts"),
+        (
+            (oc.constant(1.0, steps=2**31 - 1), COSINE),
+            "hold",
+            r"must end by step 2\*\*31 - 1 when joined, end at 2147483657",
+        ),
+        ((oc.stack([COSINE]),), "hold", r"schedules\[0\] must be one .*\(1,\)"),
+    ],
+)
+def test_a_bad_join_is_refused(schedules, after, message):
+    with pytest.raises(error_of(message), match=message):
+        oc.join(*schedules, after=after)
+
+
+def test_a_traced_number_of_cycles_is_refused():
+    with pytest.raises(TypeError, match=r"num_cycles must be a Python int, .* traced"):
+        jax.jit(lambda n: oc.cosine_restarts_schedule(0.1, 10, num_cycles=n)(0))(3)
+
+
+def test_the_edges_of_what_is_legal_have_the_obvious_value():
+    assert oc.cosine_annealing_schedule(0.1, 1)(0) == np.float32(0.1)
+    risen = warmup(**(WARMUP | {"warmup_steps": 100}))
+    assert [risen(0), risen(100)] == [0, np.float32(0.1)]
+    held = warmup(**(WARMUP | {"warmup_steps": 0, "hold_steps": 100}))
+    assert [held(0), held(100)] == [np.float32(0.1)] * 2
+    for share, first in ((0.0, 0.1), (1.0, 0.004)):
+        schedule = one_cycle(**(ONE_CYCLE | {"pct_start": share}))
+        assert schedule(0) == np.float32(first)
+    assert oc.cosine(0.1, 0.3, steps=4)(4) == np.float32(0.3)
+    assert oc.splice(COSINE, 0, ENDLESS)(0) == 1
+    assert warmup(0.1, 1, warmup_steps=0)(0) == np.float32(0.1)
+    assert warmup(0.1, 1e4, warmup_steps=1e3).total_steps == 10_000
