@@ -140,7 +140,8 @@ def warmup_cosine_annealing_schedule(
         warmup_steps: Updates until the peak, 0 to `total_steps`.
         init_value: Rate at count 0, where there is a warm-up.
         hold_steps: Updates at the peak before it decays.
-        end_value: Rate from `total_steps` on: a rate, not a ratio; at most the peak.
+        end_value: Rate from `total_steps` on: a rate, not a ratio; at most the peak,
+            which stays where there are no steps to decay.
         exponent: Power of the weight of the cosine, above 0.
 
     Every argument may be traced. Traced lengths that do not fit are cut: the warm-up
@@ -263,7 +264,8 @@ def warmup_stable_decay_schedule(
         warmup_steps: Updates until the peak, 0 or more.
         decay_steps: Updates of the decay, 0 or more.
         init_value: Rate at count 0, where there is a warm-up.
-        end_value: Rate from `total_steps` on: a rate, not a ratio; at most the peak.
+        end_value: Rate from `total_steps` on: a rate, not a ratio; at most the peak,
+            which stays where there are no steps to decay.
         decay_shape: `"cosine"`, `"linear"`, or `"sqrt"`: one minus the square root of
             the fraction gone by.
 

@@ -172,7 +172,8 @@ def join(*schedules: Schedule, after: str = "hold") -> Schedule:
         *schedules: Schedules of this library. The last may have no end.
         after: What follows the last: `"hold"` its last value, `"repeat"` everything
             from the start, or `"mirror"` everything backward and forward again, as
-            PyTorch's CosineAnnealingLR does.
+            PyTorch's CosineAnnealingLR does. Laps are exact where their length is
+            whole; for one of 10 / 3 steps, `retime` a lap of 10 with `stretch=1 / 3`.
 
     Returns:
         A schedule: a table if all are tables that end.

@@ -38,6 +38,7 @@ SHAPES = ("linear", "cosine")
 HOLD, MIRROR, REPEAT = 0, 1, 2
 AFTER = ("hold", "mirror", "repeat")
 _NO_STEPS = 2.0**-60  # stands in for a length of 0: it divides any count finitely
+_WHOLE = 1e-6  # what is whole but for this is meant to be whole
 _COMPARISONS = 2**18  # at most, at once; where there are more, boundaries are searched
 
 
@@ -229,7 +230,7 @@ def _moved(ends: Instant, by: Instant) -> Instant:
 def _sum(start: Any, steps: Any) -> Any:
     # Parts are stored in float32: what is whole but for that is meant to be whole.
     end = start + steps
-    return round(end) if abs(end - round(end)) < 1e-6 else end
+    return round(end) if abs(end - round(end)) < _WHOLE else end
 
 
 def _joined(columns: Sequence[Any], dtype: Any) -> Any:
@@ -284,12 +285,17 @@ def _fold_on_host(total: Any, after: int) -> Callable[[Any], Any]:
     def held(count: Any) -> Any:
         return count if count < total else total
 
-    def mirrored(count: Any) -> Any:
+    def lap(count: Any) -> tuple[Any, Any]:
         laps, count = divmod(count, total)
+        # What a lap of a fraction lacks as it is stored in float32.
+        return (laps + 1, 0) if total - count < _WHOLE else (laps, count)
+
+    def mirrored(count: Any) -> Any:
+        laps, count = lap(count)
         return total - count if laps % 2 else count
 
     def repeated(count: Any) -> Any:
-        return count % total
+        return lap(count)[1]
 
     return (held, mirrored, repeated)[after]
 

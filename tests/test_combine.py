@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import optax_cosine as oc
@@ -94,6 +94,7 @@ def nested(draw_from):
 schedules = st.recursive(st.sampled_from([RESTARTS, ENDLESS]), nested, max_leaves=4)
 
 
+@settings(max_examples=20)
 @given(schedule=schedules)
 def test_combinations_nest_and_agree_on_host_and_device(schedule):
     counts = np.arange(60)
@@ -102,7 +103,7 @@ def test_combinations_nest_and_agree_on_host_and_device(schedule):
         some = [schedule(jnp.int32(count)) for count in (0, 7, 31)]
     np.testing.assert_allclose(some, on_host[[0, 7, 31]], rtol=2e-6, atol=1e-7)
     assert oc.from_dict(schedule.to_dict()) == schedule
-    again = eval(repr(schedule), vars(oc))
+    again = eval(repr(schedule), dict(vars(oc)))
     assert [again(int(count)) for count in counts] == on_host.tolist()
 
 

@@ -1,5 +1,7 @@
 """Parts, joined and stacked."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ RISE, FALL = oc.linear(0.0, 1.0, steps=4), oc.cosine(1.0, 0.0, steps=6)
 
 
 def test_parts_melt_into_one_table_however_they_are_grouped():
-    flat = oc.join(RISE, FALL, RISE)
+    flat: Any = oc.join(RISE, FALL, RISE)
     assert oc.join(oc.join(RISE, FALL), RISE) == flat
     assert oc.join(RISE, oc.join(FALL, RISE)) == flat
     assert [phase.steps for phase in flat.phases] == [4, 6, 4]

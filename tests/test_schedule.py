@@ -1,6 +1,7 @@
 """A schedule as a function and a value: counts of every kind, dtypes, scaling."""
 
 import math
+import operator
 import pickle
 from typing import Any
 
@@ -248,25 +249,30 @@ def test_a_schedule_may_be_scaled_by_a_traced_number(schedule):
 
 @pytest.mark.parametrize("other", ["0.1", None, [1.0], lambda count: count])
 def test_a_schedule_is_multiplied_by_numbers_and_schedules_alone(schedule, other):
+    for operation in (operator.mul, operator.truediv):
+        with pytest.raises(TypeError):
+            operation(schedule, other)
     with pytest.raises(TypeError):
-        schedule * other
-    with pytest.raises(TypeError):
-        schedule / other
-    with pytest.raises(TypeError):
-        1 / schedule
+        operator.truediv(1, schedule)
 
 
-def test_factors_out_of_range_are_refused(schedule):
+BAD_FACTORS = [
+    (float("nan"), ValueError, r"factor must be 0 or .* got nan"),
+    (np.ones(2), ValueError, r"factor must be one number, .*\(2,\)"),
+    (1e38, ValueError, r"factor=1e\+38 takes a rate of the schedule to .*e\+39"),
+    (True, TypeError, "factor must be a number, got True"),
+]
+
+
+@pytest.mark.parametrize(("factor", "error", "message"), BAD_FACTORS)
+def test_factors_out_of_range_are_refused(factor, error, message):
+    with pytest.raises(error, match=message):
+        operator.mul(oc.constant(10.0, steps=1), factor)
+
+
+def test_nothing_is_divided_by_zero(schedule):
     with pytest.raises(ValueError, match=r"divisor must not be 0, got 0\."):
-        schedule / 0
-    with pytest.raises(ValueError, match=r"factor must be 0 or .* got nan"):
-        schedule * float("nan")
-    with pytest.raises(ValueError, match=r"factor must be one number, .*\(2,\)"):
-        schedule * np.ones(2)
-    with pytest.raises(ValueError, match=r"factor=1e\+38 takes a rate .* to 1e\+39"):
-        oc.constant(10.0, steps=1) * 1e38
-    with pytest.raises(TypeError, match=r"factor must be a number, got True"):
-        schedule * True
+        operator.truediv(schedule, 0)
 
 
 def test_equal_schedules_hold_the_same_numbers(schedule):

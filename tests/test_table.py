@@ -27,7 +27,7 @@ def kernels_of_a_training_step(learning_rate) -> int:
         updates, state = tx.update(gradients, state, params)
         return optax.apply_updates(params, updates), state
 
-    compiled = jax.jit(step).lower(params, tx.init(params), params).compile()
+    compiled: Any = jax.jit(step).lower(params, tx.init(params), params).compile()
     program = str(compiled.as_text())
     assert " while(" not in program
     return program.partition("ENTRY")[2].count(" fusion(")
@@ -79,7 +79,7 @@ def test_the_equations_of_repeats_and_mirrors_are_as_few():
 
 
 def test_sixty_four_horizons_compile_once():
-    compiled = jax.jit(
+    compiled: Any = jax.jit(
         lambda steps: oc.warmup_cosine_annealing_schedule(
             1.0, steps, warmup_steps=steps // 8
         )(jnp.int32(9))
@@ -130,7 +130,7 @@ def test_searching_and_comparing_find_the_same_phases():
 def test_ten_thousand_phases_at_a_million_counts_need_little_memory():
     schedule = oc.cosine_restarts_schedule(0.5, 100, num_cycles=5_000)
     counts = jnp.arange(1_000_000)
-    compiled = jax.jit(schedule).lower(counts).compile()
+    compiled: Any = jax.jit(schedule).lower(counts).compile()
     analysis: Any = compiled.memory_analysis()
     used = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
     assert used + analysis.argument_size_in_bytes < 200_000_000
