@@ -34,7 +34,8 @@ def _scalar(name: str, value: Any) -> Any:
                 "for many schedules at once, build them under jax.vmap."
             )
         is_float = jnp.issubdtype(value.dtype, jnp.floating)
-        if not is_float and not jnp.issubdtype(value.dtype, jnp.integer):
+        is_span = isinstance(value, np.timedelta64)  # to NumPy an integer
+        if is_span or not (is_float or jnp.issubdtype(value.dtype, jnp.integer)):
             raise TypeError(f"{name} must be a number, got one of {value.dtype}.")
         if is_traced(value):
             return value
@@ -120,9 +121,9 @@ def any_steps(name: str, value: Any) -> Any:
     """A number of steps above 0, whole or not, up to 2**31 - 1."""
     if is_traced(value := _scalar(name, value)):
         return value
-    if not 0 < value <= LARGEST:
+    if not 1e-6 <= value <= LARGEST:
         raise ValueError(
-            f"{name} must be above 0 and at most 2**31 - 1 steps, got {shown(value)}."
+            f"{name} must be from 1e-6 to 2**31 - 1 steps, got {shown(value)}."
         )
     return int(value) if value == int(value) else Fraction(value)
 

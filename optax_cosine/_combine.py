@@ -124,7 +124,11 @@ class Retimed(Schedule):
             _on_device, (self.schedule._total, self.counts, self.steps, self.offset)
         )
         total = rescaled(plus(total, negative(offset)), counts, steps)
-        return Instant(total.whole * self.every, total.part)
+        stairs = total.whole + (total.part > 0).astype(np.int32)
+        fits = stairs <= LARGEST // self.every
+        stairs = jnp.where(fits, stairs * self.every, LARGEST)
+        none = jnp.zeros_like(total.part)
+        return select(self.every > 1, Instant(stairs, none), total)
 
     @property
     def _endless(self) -> Any:
@@ -308,6 +312,7 @@ def _speed(stretch: Any) -> tuple[Instant, Instant]:
     """How many counts last as long as how many steps: `stretch` as a fraction."""
     if is_traced(stretch := positive("stretch", stretch)):
         # A float is an integer of 24 bits times a power of two.
+        stretch = jnp.clip(stretch, 2.0**-30, 2.0**30)
         _, exponent = jnp.frexp(stretch)
         doublings = jnp.clip(24 - exponent, 0, 30)
         counts = stretch * (np.int32(1) << doublings).astype(stretch.dtype)
@@ -328,6 +333,9 @@ def _signed(offset: Any) -> Instant:
         dtype = np.dtype(jnp.result_type(float))
         if jnp.issubdtype(offset.dtype, jnp.unsignedinteger):
             return as_instant(offset, dtype)
+        if jnp.issubdtype(offset.dtype, jnp.integer):
+            offset = jnp.maximum(offset, -jnp.iinfo(offset.dtype).max)
+        offset = jnp.where(jnp.isnan(offset), 0, offset)
         ahead = as_instant(jnp.maximum(offset, 0), dtype)
         return difference(ahead, as_instant(jnp.maximum(-offset, 0), dtype))
     return Instant(np.asarray(offset, np.int32), np.asarray(0, _FLOAT))

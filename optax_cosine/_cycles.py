@@ -5,7 +5,9 @@ ones a column computed at once, so that the program does not grow with the cycle
 """
 
 import math
+import operator
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import jax.numpy as jnp
@@ -42,9 +44,13 @@ def number_of_cycles(value: Any) -> int:
             "num_cycles must be a Python int, as it is the size of the table, got a "
             f"traced {value.dtype}."
         )
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        whole = None
+    if whole is None or isinstance(value, bool):
         raise TypeError(f"num_cycles must be an int, got {value!r}.")
-    if not 1 <= (value := value.__index__()) <= _MOST:
+    if not 1 <= (value := whole) <= _MOST:
         raise ValueError(f"num_cycles must be from 1 to 1_000_000, got {shown(value)}.")
     return value
 
@@ -155,7 +161,11 @@ def multiples(first: Any, factors: list[float]) -> Array:
     first = length(first, np.dtype(np.float32))
     first = Instant(*(jnp.full(len(factors), x) for x in first))
     whole, part = rescaled(first, steps, counts)
-    up = (part > 0.5) | ((part == 0.5) & (whole % 2 == 1))
+    # A tie is none if the float is not quite that fraction; else it goes to the even.
+    above = [Fraction(x) - Fraction(*as_fraction(x)) for x in factors]
+    above = jnp.array([(x > 0) - (x < 0) for x in above], np.int32)
+    tie_up = (above > 0) | ((above == 0) & (whole % 2 == 1))
+    up = (part > 0.5) | ((part == 0.5) & tie_up)
     return jnp.minimum(whole, LARGEST - 1) + up.astype(np.int32)
 
 
@@ -174,8 +184,9 @@ def scaled_values(name: str, first: Any, factor: Any, num_cycles: int) -> Any:
     if is_traced(first) or is_traced(factor):
         dtype = value_dtype([first])
         powers = jnp.asarray(factor, dtype) ** jnp.arange(num_cycles, dtype=dtype)
-        return jnp.asarray(first, dtype) * powers
-    if factor == 1:
+        values = jnp.asarray(first, dtype) * jnp.minimum(powers, LARGEST_RATE)
+        return jnp.clip(values, -LARGEST_RATE, LARGEST_RATE)
+    if factor == 1 or first == 0:
         return [first] * num_cycles
     with np.errstate(over="ignore", under="ignore"):
         powers = np.float64(factor) ** np.arange(num_cycles)

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
+from optax_cosine._checks import LARGEST
 from optax_cosine._combine import Retimed, Spliced
 from optax_cosine._instant import Instant
 from optax_cosine._schedule import Product, Schedule, frozen
@@ -57,19 +59,35 @@ def from_dict(values: Mapping[str, Any]) -> Any:
     if kind == "table":
         return _table(values)
     if kind == "product":
-        return Product(from_dict(values["first"]), from_dict(values["second"]))
+        return _alike(Product(from_dict(values["first"]), from_dict(values["second"])))
     if kind == "spliced":
         before, then = from_dict(values["before"]), from_dict(values["then"])
-        return Spliced(before, _instant(values, "at_step"), then)
-    return Retimed(
-        from_dict(values["schedule"]),
-        _array(values, "every", np.int32),
-        *(_instant(values, name) for name in ("counts", "steps", "offset")),
-    )
+        return _alike(Spliced(before, _instant(values, "at_step", least=0), then))
+    every = _array(values, "every", np.int32)
+    if (every < 1).any():
+        raise ValueError(f"every must be 1 or more, got {values['every']!r}.")
+    counts, steps = (_instant(values, name, least=1) for name in ("counts", "steps"))
+    offset = _instant(values, "offset", least=-LARGEST)
+    schedule = from_dict(values["schedule"])
+    return _alike(Retimed(schedule, every, counts, steps, offset))
+
+
+def _alike(schedule: Any) -> Any:
+    """The schedule, if all its numbers are of one batch shape."""
+    shape = schedule._batch_shape
+    nodes = vars(schedule).values()
+    shapes = [x._batch_shape for x in nodes if isinstance(x, Schedule)]
+    shapes += [x.whole.shape for x in nodes if isinstance(x, Instant)]
+    shapes += [x.shape for x in nodes if isinstance(x, np.ndarray)]
+    if any(other != shape for other in shapes):
+        raise ValueError(f"all parts must have the batch shape {shape}, got {shapes}.")
+    return schedule
 
 
 def _table(values: Mapping[str, Any]) -> Schedule:
     dtype = _one_of(values, "dtype", ("float32", "float64"))
+    if dtype == "float64" and jnp.result_type(float) != dtype:
+        raise ValueError("dtype float64 can be read under jax_enable_x64 alone.")
     ends = _array(values, "ends", np.int32), _array(values, "end_parts", dtype)
     table = Table(
         Instant(*ends),
@@ -83,6 +101,11 @@ def _table(values: Mapping[str, Any]) -> Schedule:
             raise ValueError(f"{name} must have one entry for each of ends.")
     if table.after.shape != ends[0].shape[:-1]:
         raise ValueError("after must have one entry for each schedule.")
+    for name in ("exponents", "time_exponents"):
+        if (columns[name] <= 0).any():
+            raise ValueError(f"{name} must be above 0, got {values[name]!r}.")
+    if ((ends[1] < 0) | (ends[1] >= 1)).any():
+        raise ValueError(f"end_parts must be from 0 to 1, got {values['end_parts']!r}.")
     if (np.diff(ends[0] + ends[1].astype(float), prepend=0) < 0).any():
         raise ValueError(f"ends must not fall, got {values['ends']!r}.")
     return table
@@ -91,16 +114,23 @@ def _table(values: Mapping[str, Any]) -> Schedule:
 def _array(values: Mapping[str, Any], name: str, dtype: Any) -> np.ndarray:
     try:
         wide = np.array(values[name])
-        array = wide.astype(dtype, casting="same_kind" if wide.size else "unsafe")
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{name} cannot be read, got {values[name]!r}.") from error
-    if not (array == wide).all():
+    allowed = "iu" if np.dtype(dtype).kind == "i" else "iuf"
+    if wide.size and wide.dtype.kind not in allowed:
+        raise ValueError(f"{name} cannot be read, got {values[name]!r}.")
+    with np.errstate(all="ignore"):
+        array = wide.astype(dtype)
+    if not (array == wide).all() or not np.isfinite(array).all():
         raise ValueError(f"{name} does not fit in {np.dtype(dtype)}.")
     return frozen(array)
 
 
 def _codes(values: Mapping[str, Any], name: str, names: tuple[str, ...]) -> np.ndarray:
-    given = np.array(values[name])
+    try:
+        given = np.array(values[name])
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be read, got {values[name]!r}.") from error
     if not np.isin(given, names).all():
         raise ValueError(f"{name} must be of {', '.join(names)}, got {values[name]!r}.")
     codes = sum(code * (given == one) for code, one in enumerate(names))
@@ -108,17 +138,18 @@ def _codes(values: Mapping[str, Any], name: str, names: tuple[str, ...]) -> np.n
 
 
 def _one_of(values: Mapping[str, Any], name: str, allowed: tuple[str, ...]) -> str:
-    if values[name] not in allowed:
+    if not isinstance(values[name], str) or values[name] not in allowed:
         raise ValueError(
             f"{name} must be one of {', '.join(allowed)}, got {values[name]!r}."
         )
     return values[name]
 
 
-def _instant(values: Mapping[str, Any], name: str) -> Instant:
+def _instant(values: Mapping[str, Any], name: str, least: int) -> Instant:
     if not isinstance(values[name], (list, tuple)) or len(values[name]) != 2:
         raise ValueError(f"{name} must be a whole and a part, got {values[name]!r}.")
-    whole, part = values[name]
-    return Instant(
-        _array({name: whole}, name, np.int32), _array({name: part}, name, np.float32)
-    )
+    whole = _array({name: values[name][0]}, name, np.int32)
+    part = _array({name: values[name][1]}, name, np.float32)
+    if whole.shape != part.shape or (whole < least).any() or (abs(part) >= 1).any():
+        raise ValueError(f"{name} is out of range, got {values[name]!r}.")
+    return Instant(whole, part)

@@ -227,13 +227,12 @@ def cosine_one_cycle_schedule(
     final_div_factor = positive("final_div_factor", final_div_factor)
     total = whole_steps("total_steps", total_steps)
     up, down = _shared_out(total, up=portion(fraction("pct_start", pct_start), total))
-    start = _quotient(peak_value, div_factor)
-    return melted(
-        [
-            phase(up, COSINE, start, peak_value),
-            phase(down, COSINE, peak_value, _quotient(start, final_div_factor)),
-        ]
-    )
+    start = rate("peak_value / div_factor", _quotient(peak_value, div_factor))
+    final = "peak_value / div_factor / final_div_factor"
+    end = rate(final, _quotient(start, final_div_factor))
+    no_rise("peak_value", peak_value, final, end, value_dtype([peak_value]))
+    parts = phase(up, COSINE, start, peak_value), phase(down, COSINE, peak_value, end)
+    return melted(parts)
 
 
 def warmup_stable_decay_schedule(

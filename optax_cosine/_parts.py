@@ -48,7 +48,7 @@ def cosine(
     Args:
         init_value: Value at count 0. A scalar, as all arguments here.
         end_value: Value from count `steps` on.
-        steps: Length in optimizer updates, above 0; a fraction is allowed.
+        steps: Length in optimizer updates, 1e-6 or more; a fraction is allowed.
         exponent: Power of the weight, above 0; Optax's `exponent`.
         time_exponent: Power of the fraction gone by, above 0; timm's `k_decay`.
 
@@ -98,7 +98,7 @@ def linear(
     Args:
         init_value: Value at count 0. A scalar, as all arguments here.
         end_value: Value from count `steps` on.
-        steps: Length in optimizer updates, above 0; a fraction is allowed.
+        steps: Length in optimizer updates, 1e-6 or more; a fraction is allowed.
         time_exponent: Power of the fraction gone by, above 0.
 
     Returns:
@@ -136,8 +136,8 @@ def constant(value: ArrayLike, *, steps: ArrayLike) -> Table:
 
     Args:
         value: The value. A scalar.
-        steps: Length in optimizer updates, above 0; a fraction is allowed. It matters
-            to what follows in a `join`.
+        steps: Length in optimizer updates, 1e-6 or more; a fraction is allowed. What
+            follows in a `join` begins after it.
 
     Returns:
         A schedule of one phase.
@@ -283,6 +283,8 @@ def stack(schedules: Iterable[Schedule]) -> Any:
     References:
         JAX, `jax.vmap`.
     """
+    if not isinstance(schedules, Iterable):
+        raise TypeError(f"schedules must be a list of schedules, got {schedules!r}.")
     schedules = [checked(f"schedules[{i}]", x) for i, x in enumerate(schedules)]
     if not schedules:
         raise ValueError("stack needs at least one schedule, got none.")

@@ -128,8 +128,12 @@ class Schedule(abc.ABC):
         return self._hash
 
     def __repr__(self) -> str:
-        values = None if self._batch_shape else fetched(self)
-        return structure(self) if values is None else values._code()
+        try:
+            values = None if self._batch_shape else fetched(self)
+            return structure(self) if values is None else values._code()
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            # Trees of anything at all are mapped into this class, and shown by tools.
+            return structure(self)
 
     @abc.abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -326,7 +330,10 @@ class Product(Schedule):
         return max(self.first._exact_total(), self.second._exact_total())
 
     def _traced_total(self) -> Instant:
-        first, second = self.first._total, self.second._total
+        first, second = (
+            Instant(total.whole, total.part.astype(self._dtype))
+            for total in (self.first._total, self.second._total)
+        )
         return select(reached(first, second), first, second)
 
     @property

@@ -31,7 +31,7 @@ from optax_cosine._instant import (
     reached,
     select,
 )
-from optax_cosine._schedule import Schedule, frozen, known, plain, structure
+from optax_cosine._schedule import Schedule, frozen, known, plain
 
 LINEAR, COSINE = 0, 1
 SHAPES = ("linear", "cosine")
@@ -103,6 +103,8 @@ class Table(Schedule):
         fold = _fold_on_host(self._exact_total(), int(self.after))
         rows = [row for row in _rows_on_host(self) if row[0] < row[1]]
         inner_ends = [end for _, end, *_ in rows[:-1]]
+        if not rows:  # traced lengths of 0, fetched
+            return lambda count: float(self.end_values[-1])
 
         def value(count: Any) -> float:
             count = fold(count)
@@ -123,11 +125,8 @@ class Table(Schedule):
         return _between(phase.init_value, phase.end_value, gone, left)
 
     def _code(self) -> str:
-        if {np.shape(x) for x in self.ends} | {x.shape for x in _columns(self)} != {
-            (self.shapes.size,)
-        }:
-            return structure(self)
         parts = [_phase_code(phase) for phase in self.phases if phase.steps]
+        parts = parts or [_phase_code(self.phases[-1])]
         if len(parts) == 1 and self.after == HOLD:
             return parts[0]
         if len(parts) > 8:

@@ -139,10 +139,10 @@ CYCLES = {"peak_value": 0.1, "cycle_steps": 10}
 ONE_CYCLE = {"peak_value": 0.1, "total_steps": 100}
 warmup, stable = oc.warmup_cosine_annealing_schedule, oc.warmup_stable_decay_schedule
 restarts, one_cycle = oc.cosine_restarts_schedule, oc.cosine_one_cycle_schedule
-LENGTH = r" must be above 0 and at most 2\*\*31 - 1 steps, got "
+LENGTH = r" must be from 1e-6 to 2\*\*31 - 1 steps, got "
 
 OTHER_BAD_CALLS = [
-    (oc.cosine, {"steps": 0}, r"steps must be above 0 .* got 0\."),
+    (oc.cosine, {"steps": 0}, r"steps must be from 1e-6 .* got 0\."),
     (oc.cosine, {"steps": -2.5}, "steps" + LENGTH + r"-2\.5\."),
     (oc.cosine, {"steps": NAN}, "steps" + LENGTH + r"nan\."),
     (oc.cosine, {"steps": INF}, "steps" + LENGTH + r"inf\."),

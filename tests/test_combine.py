@@ -117,3 +117,33 @@ def test_what_is_built_of_traced_numbers_may_be_differentiated():
     truth = math.sin(2 * angle) * math.pi / 2 * 5 / (10 * 2**2)
     np.testing.assert_allclose(by_stretch, truth, rtol=1e-5)
     np.testing.assert_allclose(jax.grad(value, 1)(2.0, 2.0), 0.5 / 8, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stretch", [3e-10, 0.0, -1.0, math.nan, math.inf, 1e30])
+def test_traced_stretches_out_of_range_never_give_nan(stretch):
+    value = jax.jit(lambda x, c: oc.retime(RESTARTS, stretch=x)(c))
+    for count in (0, 1, 5, 1_000):
+        assert 0.25 <= value(stretch, count) <= 1
+
+
+@pytest.mark.parametrize(
+    "offset", [np.int8(-128), np.int16(-(2**15)), np.int32(-(2**31)), math.nan]
+)
+def test_traced_offsets_out_of_range_wait_or_are_none(offset):
+    value = jax.jit(lambda x: oc.retime(RESTARTS, offset=x)(jnp.int32(3)))(offset)
+    np.testing.assert_allclose(value, RESTARTS(0 if offset < 0 else 3), rtol=1e-6)
+
+
+def test_the_last_steps_of_time_are_steps_too():
+    waiting = oc.retime(oc.cosine_restarts_schedule(1.0, 10), offset=-7)
+    counts = np.arange(LARGEST - 500, LARGEST - 480)
+    on_host = [waiting(int(count)) for count in counts]
+    np.testing.assert_allclose(waiting(counts), on_host, rtol=1e-6, atol=1e-7)
+
+
+def test_a_traced_total_of_stairs_is_rounded_up_and_saturates():
+    for steps, every in ((2.5, 4), (10_000, 2**20)):
+        schedule = oc.retime(oc.cosine(1.0, 0.0, steps=steps), every=every)
+        total = jax.jit(lambda s: s.total_steps)(schedule)
+        expected = min(schedule.total_steps, LARGEST)
+        np.testing.assert_allclose(total, expected, rtol=1e-6)

@@ -307,7 +307,7 @@ def test_an_array_of_counts_is_within_the_units_of_the_contract(name):
     assert_exact(name, values, CASES[name].units)
 
 
-@names
+@kinds
 def test_a_schedule_that_the_compiler_knows_is_as_exact(name):
     schedule = plain(name)
     values = jax.jit(lambda counts: schedule(counts))(COUNTS.astype(np.int32))
@@ -372,23 +372,22 @@ def test_a_count_beyond_int32_is_the_largest(name):
 @names
 def test_a_phase_starts_with_its_value_to_the_bit(name):
     schedule, case = plain(name), CASES[name]
-    for start in case.starts:
-        stored = np.float32(float(case.exact(start)))
-        assert schedule(start) == stored
-        assert schedule(jnp.int32(start)) == stored
-        assert jax.jit(schedule)(start) == stored
+    stored = [np.float32(float(case.exact(start))) for start in case.starts]
+    assert [schedule(start) for start in case.starts] == stored
+    starts = np.resize(np.array(case.starts, np.int32), 8)  # one program for all
+    np.testing.assert_array_equal(schedule(starts), np.resize(stored, 8))
 
 
 @names
 def test_no_value_leaves_the_range_of_the_exact_ones(name):
     exact = [np.float32(float(truth)) for truth in truths(name)]
-    values = np.asarray(plain(name)(np.append(COUNTS, LARGEST // 2)))
+    values = np.asarray(plain(name)(COUNTS))
     chex.assert_tree_all_finite(values)
-    assert values[:-1].min() >= min(exact) - 1e-7 * CASES[name].largest
+    assert values.min() >= min(exact) - 1e-7 * CASES[name].largest
     assert values.max() <= CASES[name].largest * (1 + 1e-7)
 
 
-@names
+@kinds
 def test_derivatives_by_the_count_are_those_of_the_exact_curve(name, x64):
     slope = jax.jit(jax.grad(plain(name)))
     exact, small = CASES[name].exact, reference.mpmath.mpf("1e-20")
@@ -471,7 +470,7 @@ def test_every_schedule_shows_itself_with_and_without_values(name):
     assert repr(jax.device_put(schedule)) == repr(schedule)
     assert "int32[" in repr(jax.eval_shape(lambda: schedule))
     shown = []
-    jax.jit(lambda s: shown.append(repr(s)))(schedule)
+    jax.eval_shape(lambda s: shown.append(repr(s)), schedule)
     assert "int32[" in shown[0]
     stacked = oc.stack([schedule, schedule])
     assert "batch_shape=(2,)" in repr(stacked)

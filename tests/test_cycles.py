@@ -1,6 +1,8 @@
 """Restarts: lengths, factors, and what is refused."""
 
+import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -125,3 +127,34 @@ def test_the_program_of_traced_cycles_does_not_grow():
         )(0.1)
 
     assert len(program(10).eqns) == len(program(1_000).eqns)
+
+
+@pytest.mark.parametrize(("first", "factor"), [(50, 1.1), (10, 1.05), (5, 2.5)])
+def test_ties_are_rounded_alike_traced_or_not(first, factor):
+    def build(first):
+        return oc.cosine_restarts_schedule(
+            1.0, first, num_cycles=9, cycle_steps_factor=factor
+        )
+
+    traced = jax.device_get(jax.jit(build)(first))
+    assert lengths_of(traced) == lengths_of(build(first))
+
+
+@pytest.mark.parametrize("pct", [0.575, 0.35, 0.285, 0.145, 0.3])
+def test_the_peak_of_one_cycle_is_at_the_same_step_traced_or_not(pct):
+    build = functools.partial(oc.cosine_one_cycle_schedule, 1.0, pct_start=pct)
+    for total in (20, 100, 200, 1_000):
+        traced = jax.device_get(jax.jit(build)(total_steps=total))
+        assert traced.phases[0].steps == build(total_steps=total).phases[0].steps
+
+
+@pytest.mark.parametrize("name", ["peak_factor", "end_factor"])
+@pytest.mark.parametrize("factor", [10.0, 1e30, math.inf])
+def test_traced_factors_that_overflow_never_give_nan(name, factor):
+    def values(factor):
+        schedule = oc.cosine_restarts_schedule(1.0, 10, num_cycles=50, **{name: factor})
+        return schedule(jnp.arange(510))
+
+    assert np.isfinite(jax.jit(values)(factor)).all()
+    huge = oc.cosine_restarts_schedule(0.0, 10, num_cycles=400, peak_factor=10.0)
+    assert huge(3_999) == 0
