@@ -7,7 +7,6 @@ ones a column computed at once, so that the program does not grow with the cycle
 import math
 import operator
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import jax.numpy as jnp
@@ -152,7 +151,11 @@ def traced_geometric(first: Any, factor: Any, num_cycles: Any) -> Instant:
 
 
 def multiples(first: Any, factors: list[float]) -> Array:
-    """`round(first * factor)` for a traced length and each factor, as Python rounds."""
+    """`round(first * factor)` for a traced length and each factor.
+
+    Of a product that lies half-way Python rounds what double precision makes of it.
+    Here 1.1 is 11 / 10 and a half goes to the even, so that the two may differ by one.
+    """
     columns = zip(*map(as_fraction, factors), strict=True)
     steps, counts = (
         Instant(jnp.array(column, np.int32), jnp.zeros(len(column), np.float32))
@@ -161,11 +164,7 @@ def multiples(first: Any, factors: list[float]) -> Array:
     first = length(first, np.dtype(np.float32))
     first = Instant(*(jnp.full(len(factors), x) for x in first))
     whole, part = rescaled(first, steps, counts)
-    # A tie is none if the float is not quite that fraction; else it goes to the even.
-    above = [Fraction(x) - Fraction(*as_fraction(x)) for x in factors]
-    above = jnp.array([(x > 0) - (x < 0) for x in above], np.int32)
-    tie_up = (above > 0) | ((above == 0) & (whole % 2 == 1))
-    up = (part > 0.5) | ((part == 0.5) & tie_up)
+    up = (part > 0.5) | ((part == 0.5) & (whole % 2 == 1))
     return jnp.minimum(whole, LARGEST - 1) + up.astype(np.int32)
 
 

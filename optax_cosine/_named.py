@@ -343,8 +343,8 @@ def cosine_restarts_schedule(
         peak_factor: Growth of the peak per cycle, above 0.
         end_factor: Growth of the floor per cycle, above 0.
 
-    All but `num_cycles` may be traced. A traced warm-up is cut to each cycle; lengths
-    that are traced fractions are rounded in the precision of their dtype.
+    All but `num_cycles` may be traced. A traced warm-up is cut to each cycle; a traced
+    length may differ by one step where the product lies half-way between two.
 
     Returns:
         A schedule of two phases per cycle, or of two that repeat.

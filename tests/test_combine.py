@@ -94,7 +94,7 @@ def nested(draw_from):
 schedules = st.recursive(st.sampled_from([RESTARTS, ENDLESS]), nested, max_leaves=4)
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(schedule=schedules)
 def test_combinations_nest_and_agree_on_host_and_device(schedule):
     counts = np.arange(60)
