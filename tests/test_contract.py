@@ -269,9 +269,14 @@ kinds = pytest.mark.parametrize(
 )
 
 
-@functools.cache
+# Built before any test turns x64 on.
+PLAIN: dict[str, Any] = {
+    name: case.build(**case.numbers) for name, case in CASES.items()
+}
+
+
 def plain(name: str) -> Any:
-    return CASES[name].build(**CASES[name].numbers)
+    return PLAIN[name]
 
 
 @functools.cache
