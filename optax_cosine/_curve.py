@@ -47,30 +47,33 @@ def ratio(part: Sum, whole: Sum, inverse: Array) -> Array:
 
 
 @jax.custom_jvp
-def power(base: Array, rest: Array, exponent: Array) -> tuple[Array, Array]:
-    """`(base**exponent, 1 - base**exponent)`; `rest` is `1 - base`.
+def power(base: Array, rest: Array, small: Array, exponent: Array) -> tuple[Array, ...]:
+    """`(base**exponent, 1 - base**exponent)`.
 
-    An exponent of 1 changes no bit of either.
+    `rest` is `1 - base`, and `small` is whether `base` is the smaller of them. An
+    exponent of 1 changes no bit of either.
     """
-    raised, unchanged = jnp.exp(exponent * _log(base, rest)), exponent == 1
-    return lax.select(unchanged, base, raised), lax.select(unchanged, rest, 1 - raised)
+    unchanged = exponent == 1
+    raised = jnp.exp(exponent * _log(base, rest, small))
+    raised = lax.select(unchanged, base, raised)
+    return raised, lax.select(unchanged, rest, 1 - raised)
 
 
-def _log(base: Array, rest: Array) -> Array:
+def _log(base: Array, rest: Array, small: Array) -> Array:
     # From whichever is the smaller, and so the more precise.
-    return lax.select(rest < base, jnp.log1p(-rest), jnp.log(base))
+    return lax.select(small, jnp.log(base), jnp.log1p(-rest))
 
 
 @power.defjvp
 def _power_jvp(primals, tangents):
     # Derived by hand: `select` would hide the exponent at 1, and at base 0, where the
     # slope may be infinite, it is taken as 0.
-    base, rest, exponent = primals
-    base_dot, _, exponent_dot = tangents
+    base, rest, small, exponent = primals
+    base_dot, _, _, exponent_dot = tangents
     raised, complement = power(*primals)
     inside = base > 0
     slope = exponent * raised / jnp.where(inside, base, 1)
-    log = jnp.where(inside, _log(base, rest), 0)
+    log = jnp.where(inside, _log(base, rest, small), 0)
     raised_dot = slope * base_dot + raised * log * exponent_dot
     return (raised, complement), (raised_dot, -raised_dot)
 

@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array, lax
 
 from optax_cosine._checks import is_traced
-from optax_cosine._curve import Sum, as_sum, half_cosine, power, ratio
+from optax_cosine._curve import as_sum, half_cosine, power, ratio
 from optax_cosine._instant import (
     Instant,
     as_float,
@@ -39,6 +39,8 @@ HOLD, MIRROR, REPEAT = 0, 1, 2
 AFTER = ("hold", "mirror", "repeat")
 _NO_STEPS = 2.0**-60  # stands in for a length of 0: it divides any count finitely
 _WHOLE = 1e-6  # what is whole but for this is meant to be whole
+_NEVER = lax.GatherScatterMode.PROMISE_IN_BOUNDS  # nothing to wrap, clamp or fill in
+_ZERO = lax.GatherScatterMode.FILL_OR_DROP
 _COMPARISONS = 2**18  # at most, at once; where there are more, boundaries are searched
 
 
@@ -114,14 +116,15 @@ class Table(Schedule):
 
     def _value(self, now: Instant, at_once: int) -> Array:
         now = Instant(now.whole, now.part.astype(self._dtype))
-        total = _entry(np.uint32(len(self.shapes) - 1), self.ends)
-        now = _folded(now, total, self.after)
-        phase = _entry(_index(self.ends, total, now, at_once), _phases(self))
-        gone, left = _fractions(phase, now)
-        gone, left = power(gone, left, phase.time_exponent)
-        gone, left = _eased(gone, left, phase.shape)
+        total = _entry(np.uint32([len(self.shapes) - 1]), self.ends)
+        laps = _laps(now, total, self.after)
+        phase = _phase(self, _index(self, total, now, laps, at_once))
+        now = _folded(now, total, laps, self.after)
+        gone, left, first_half = _fractions(phase, now)
+        gone, left = power(gone, left, first_half, phase.time_exponent)
+        gone, left, second_half = _eased(gone, left, phase.shape)
         # An exponent bends the weight of the first value, which is what is left.
-        left, gone = power(left, gone, phase.exponent)
+        left, gone = power(left, gone, second_half, phase.exponent)
         return _between(phase.init_value, phase.end_value, gone, left)
 
     def _code(self) -> str:
@@ -326,12 +329,10 @@ def _value_on_host(
 
 
 class _Phase(NamedTuple):
-    """All that evaluation asks of a phase; of columns first, then of one entry each."""
+    """All that evaluation asks of a phase."""
 
     start: Instant
     end: Instant
-    steps: Sum
-    inverse: Any  # 1 / steps
     shape: Any
     init_value: Any
     end_value: Any
@@ -339,54 +340,48 @@ class _Phase(NamedTuple):
     time_exponent: Any
 
 
-def _phases(schedule: Table) -> _Phase:
-    # None of this depends on the count: the compiler folds it into constants wherever
-    # the schedule is known to it.
-    ends = schedule.ends
-    starts = Instant(*map(_shifted, ends))
-    steps = as_sum(*difference(ends, starts))
-    inverse = 1 / lax.max(steps.main, steps.main.dtype.type(_NO_STEPS))
-    return _Phase(starts, ends, steps, inverse, *_columns(schedule))
+def _phase(schedule: Table, index: Any) -> _Phase:
+    index = index[None]
+    end, *entries = _entry(index, (schedule.ends, *_columns(schedule)))
+    start = _entry(index - 1, schedule.ends, beyond=_ZERO)
+    return _Phase(start, end, *entries)
 
 
-def _folded(now: Instant, total: Instant, after: Array) -> Instant:
-    """`now` within one lap of a table that repeats or mirrors itself."""
-    # Laps of whole length are counted in integers. Twice a lap may not fit in them, so
-    # that a mirrored one is told by its parity.
-    whole = total.part == 0
+class _Laps(NamedTuple):
+    """How often a table that repeats or mirrors itself is through."""
+
+    number: Any  # int32
+    as_float: Any
+
+
+def _laps(now: Instant, total: Instant, after: Array) -> _Laps:
+    # Laps of whole length are counted in integers, others in floats.
     near = (as_float(now) / as_float(total)).astype(np.int32)
-    laps = lax.select(whole, lax.div(now.whole, total.whole), near)
-    laps = lax.select(after == HOLD, lax.full_like(laps, 0), laps)
-    part = _without_laps(now.part, laps.astype(now.part.dtype), total.part, whole)
-    gone = Instant(now.whole - laps * total.whole, part)
-    back = (laps & after) == MIRROR  # REPEAT has another bit
-    return select(back, difference(total, gone), gone)
+    laps = lax.select(total.part == 0, lax.div(now.whole, total.whole), near)
+    laps = lax.select_n(after, lax.full_like(laps, 0), laps, laps)  # none on HOLD
+    return _Laps(laps, laps.astype(total.part.dtype))
 
 
-def _shifted(column: Array) -> Array:
-    """The entry before each, 0 before the first."""
-    return lax.concatenate([np.zeros(1, column.dtype), column[:-1]], 0)
+def _folded(now: Instant, total: Instant, laps: _Laps, after: Array) -> Instant:
+    """`now` within one lap."""
+    lap = Instant(
+        now.whole - laps.number * total.whole, now.part - laps.as_float * total.part
+    )
+    # Twice a lap may not fit in an integer: a mirrored one is told by its parity.
+    back = (laps.number & after) == MIRROR  # REPEAT has another bit
+    return select(back, difference(total, lap), lap)
 
 
-@jax.custom_jvp
-def _without_laps(part: Array, laps: Array, of_each: Array, none: Array) -> Array:
-    # So that the compiler sees that laps of whole length change no part.
-    return lax.select(none, part, part - laps * of_each)
-
-
-@_without_laps.defjvp
-def _without_laps_jvp(primals, tangents):
-    # A length may be whole and its derivative asked for.
-    part_dot, _, of_each_dot, _ = tangents
-    return _without_laps(*primals), part_dot - primals[1] * of_each_dot
-
-
-def _index(ends: Instant, total: Instant, now: Instant, at_once: int) -> Any:
-    if (phases := len(ends.whole)) == 1:
-        return np.uint32(0)
-    if at_once * phases <= _COMPARISONS:
-        return _compared(ends, total, now)
-    return _searched(ends, total, now)
+def _index(
+    schedule: Table, total: Instant, now: Instant, laps: _Laps, at_once: int
+) -> Array:
+    if (phases := len(schedule.shapes)) == 1:
+        return jnp.uint32(0)
+    # Folded here, and for the phase that is found again: what two kernels share would
+    # be a kernel of its own, and but for the barrier the compiler would share it.
+    now = _folded(now, total, lax.optimization_barrier(laps), schedule.after)
+    search = _compared if at_once * phases <= _COMPARISONS else _searched
+    return search(schedule.ends, total, now)
 
 
 def _compared(ends: Instant, total: Instant, now: Instant) -> Array:
@@ -402,7 +397,7 @@ def _searched(ends: Instant, total: Instant, now: Instant) -> Array:
     def narrowed(_: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
         middle = lax.div(low + high, np.uint32(2))
-        over = _over(_entry(middle, ends), total, now)
+        over = _over(_entry(middle[None], ends), total, now)
         return select(over, (middle + np.uint32(1), high), (low, middle))
 
     bounds = np.uint32(0), np.uint32(last)
@@ -414,35 +409,38 @@ def _over(ends: Instant, total: Instant, now: Instant) -> Array:
     return reached(now, ends) & before_total
 
 
-def _entry(index: Any, columns: Any) -> Any:
-    # Never out of bounds: nothing to wrap, clamp or fill in.
-    where = index[None]
+def _entry(index: Any, columns: Any, beyond: Any = _NEVER) -> Any:
     pick = lax.GatherDimensionNumbers((), (0,), (0,))
-    mode = lax.GatherScatterMode.PROMISE_IN_BOUNDS
-    return jax.tree.map(lambda x: lax.gather(x, where, pick, (1,), mode=mode), columns)
+    return jax.tree.map(
+        lambda x: lax.gather(x, index, pick, (1,), mode=beyond, fill_value=0), columns
+    )
 
 
-def _fractions(phase: _Phase, now: Instant) -> tuple[Array, Array]:
-    """How much of the phase is gone and left, 0 to 1; the smaller is rounded once."""
+def _fractions(phase: _Phase, now: Instant) -> tuple[Array, Array, Array]:
+    """How much of the phase is gone and left, and whether gone is the smaller.
+
+    From 0 to 1; the smaller is rounded once.
+    """
     elapsed, remaining = difference(now, phase.start), difference(phase.end, now)
     first_half = reached(remaining, elapsed)
     near = as_sum(*select(first_half, elapsed, remaining))
+    steps = as_sum(*difference(phase.end, phase.start))
+    inverse = 1 / lax.max(steps.main, steps.main.dtype.type(_NO_STEPS))
     # Before the start it is below 0, and past the end; at both, the derivative is 0.
-    small = ratio(near, phase.steps, phase.inverse)
+    small = ratio(near, steps, inverse)
     small = lax.clamp(lax.full_like(small, 0), small, lax.full_like(small, 1))
     large = 1 - small
-    return select(first_half, (small, large), (large, small))
+    return *select(first_half, (small, large), (large, small)), first_half
 
 
-def _eased(gone: Array, left: Array, shape: Array) -> tuple[Array, Array]:
-    """`gone` and `left` along the curve of the phase."""
-    first_half = gone <= left
-    small, large = half_cosine(lax.select(first_half, gone, left))
-    curve = lax.select(first_half, shape, shape * 2)  # 0 is LINEAR: as it is
-    return (
-        lax.select_n(curve, gone, small, large),
-        lax.select_n(curve, left, large, small),
-    )
+def _eased(gone: Array, left: Array, shape: Array) -> tuple[Array, Array, Array]:
+    """`gone` and `left` along the curve of the phase, and whether left is smaller."""
+    second_half = left < gone
+    small, large = half_cosine(lax.select(second_half, left, gone))
+    curve = lax.select(second_half, shape * 2, shape)  # 0 is LINEAR: as it is
+    gone = lax.select_n(curve, gone, small, large)
+    left = lax.select_n(curve, left, large, small)
+    return gone, left, second_half
 
 
 def _between(init_value: Array, end_value: Array, gone: Array, left: Array) -> Array:

@@ -39,7 +39,7 @@ def kernels_of_a_training_step(learning_rate) -> int:
     [
         (oc.cosine_annealing_schedule(1e-3, 1_000), 0),
         (oc.warmup_cosine_annealing_schedule(1e-3, 1_000, warmup_steps=10), 2),
-        (oc.cosine_restarts_schedule(1e-3, 1_000), 2),
+        (oc.cosine_restarts_schedule(1e-3, 1_000), 3),
         (oc.join(oc.linear(0.0, 1e-3, steps=9), after="mirror"), 2),
         (listed(17), 2),
         (listed(1_000), 2),
