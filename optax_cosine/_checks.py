@@ -99,9 +99,19 @@ def whole_steps(name: str, value: Any, least: int = 1) -> Any:
             f"{name} must be a whole number of steps, got {value!r}: "
             f"for a fraction of the run write round({value!r} * total_steps)."
         )
-    _within_time(name, value, least)
+    return whole(name, value, "steps", least)
+
+
+def whole(name: str, value: Any, of_what: str, least: int = 1) -> int:
+    """A plain whole number of something, up to 2**31 - 1."""
+    if is_traced(value := _scalar(name, value)):
+        raise TypeError(f"{name} must be a plain number, got a traced {value.dtype}.")
+    if not least <= value <= LARGEST:
+        raise ValueError(
+            f"{name} must be from {least} to 2**31 - 1 {of_what}, got {shown(value)}."
+        )
     if value != int(value):
-        raise ValueError(f"{name} must be a whole number of steps, got {value!r}.")
+        raise ValueError(f"{name} must be a whole number of {of_what}, got {value!r}.")
     return int(value)
 
 
@@ -126,13 +136,6 @@ def any_steps(name: str, value: Any) -> Any:
             f"{name} must be from 1e-6 to 2**31 - 1 steps, got {shown(value)}."
         )
     return int(value) if value == int(value) else Fraction(value)
-
-
-def _within_time(name: str, value: Any, least: int) -> None:
-    if not least <= value <= LARGEST:
-        raise ValueError(
-            f"{name} must be from {least} to 2**31 - 1 steps, got {shown(value)}."
-        )
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str]) -> Any:

@@ -60,7 +60,7 @@ class Spliced(Schedule):
         return number(*self.at_step) + self.then._exact_total()
 
     def _traced_total(self) -> Instant:
-        return plus(_on_device(self.at_step), _on_device(self.then._total))
+        return plus(on_device(self.at_step), on_device(self.then._total))
 
     @property
     def _endless(self) -> Any:
@@ -121,7 +121,7 @@ class Retimed(Schedule):
 
     def _traced_total(self) -> Instant:
         total, counts, steps, offset = map(
-            _on_device, (self.schedule._total, self.counts, self.steps, self.offset)
+            on_device, (self.schedule._total, self.counts, self.steps, self.offset)
         )
         total = rescaled(plus(total, negative(offset)), counts, steps)
         stairs = total.whole + (total.part > 0).astype(np.int32)
@@ -164,12 +164,15 @@ class Retimed(Schedule):
 
     def _code(self) -> str:
         stretch = number(*self.counts) / Fraction(number(*self.steps))
-        change = f"offset={plain(number(*self.offset))!r}"
+        offset = number(*self.offset)
+        code = self.schedule._code()
+        if offset or (self.every, stretch) == (1, 1):
+            code = f"retime({code}, offset={plain(offset)!r})"
         if self.every > 1:
-            change = f"every={int(self.every)}"
-        elif stretch != 1:
-            change = f"stretch={float(stretch)!r}"
-        return f"retime({self.schedule._code()}, {change})"
+            code = f"retime({code}, every={int(self.every)})"
+        if stretch != 1:
+            code = f"retime({code}, stretch={float(stretch)!r})"
+        return code
 
     def to_dict(self) -> dict[str, Any]:
         """As in `Schedule`."""
@@ -187,7 +190,7 @@ def _with_dtype(instant: Instant, dtype: Any) -> Instant:
     return Instant(instant.whole, instant.part.astype(dtype))
 
 
-def _on_device(instant: Instant) -> Instant:
+def on_device(instant: Instant) -> Instant:
     return Instant(jnp.asarray(instant.whole), jnp.asarray(instant.part, _FLOAT))
 
 

@@ -27,6 +27,7 @@ from optax_cosine._cycles import (
 from optax_cosine._instant import least, length, negative, plus
 from optax_cosine._table import (
     COSINE,
+    DECAYS,
     HOLD,
     LINEAR,
     REPEAT,
@@ -296,7 +297,7 @@ def warmup_stable_decay_schedule(
         warmup_steps=whole_steps("warmup_steps", warmup_steps, least=0),
         decay_steps=whole_steps("decay_steps", decay_steps, least=0),
     )
-    shape, time_exponent = _DECAYS[one_of("decay_shape", decay_shape, tuple(_DECAYS))]
+    shape, time_exponent = DECAYS[one_of("decay_shape", decay_shape, tuple(DECAYS))]
     return melted(
         [
             phase(warmup, LINEAR, init_value, peak_value),
@@ -388,9 +389,6 @@ def cosine_restarts_schedule(
     after = REPEAT if for_ever else HOLD
     schedule = cycles(lengths, warmup, init_value, peaks, lows, dtype)
     return dataclasses.replace(schedule, after=column(after, np.int32))
-
-
-_DECAYS = {"cosine": (COSINE, 1.0), "linear": (LINEAR, 1.0), "sqrt": (LINEAR, 0.5)}
 
 
 def _annealing(init_value: Any, peak_value: Any, end_value: Any) -> tuple[Any, ...]:

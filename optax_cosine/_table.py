@@ -35,6 +35,8 @@ from optax_cosine._schedule import Schedule, frozen, known, plain
 
 LINEAR, COSINE = 0, 1
 SHAPES = ("linear", "cosine")
+# Of a decay by name: its shape, and its exponent of time.
+DECAYS = {"cosine": (COSINE, 1.0), "linear": (LINEAR, 1.0), "sqrt": (LINEAR, 0.5)}
 HOLD, MIRROR, REPEAT = 0, 1, 2
 AFTER = ("hold", "mirror", "repeat")
 _NO_STEPS = 2.0**-60  # stands in for a length of 0: it divides any count finitely

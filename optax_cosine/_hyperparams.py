@@ -1,0 +1,114 @@
+"""What the user wrote for the arguments of an optimizer, by what becomes of it."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from optax_cosine._schedule import Schedule, checked
+from optax_cosine._state import is_float, number_as_schedule
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class Factory(NamedTuple):
+    """A function that makes an optimizer, and what is known of its arguments."""
+
+    make: Callable[..., Any]
+    parameters: Mapping[str, inspect.Parameter]
+    static: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """As the user knows it."""
+        return getattr(self.make, "__name__", repr(self.make))
+
+
+class Hyperparams(NamedTuple):
+    """The arguments of an optimizer."""
+
+    schedules: dict[str, Schedule]  # travel in the state
+    functions: dict[str, Callable]  # schedules of other making: stay in the program
+    static: dict[str, Any]
+
+
+def factory_of(make: Callable[..., Any], static_args: str | Iterable[str]) -> Factory:
+    static = {static_args} if isinstance(static_args, str) else set(static_args)
+    factory = Factory(make, inspect.signature(make).parameters, frozenset(static))
+    takes_any = any(x.kind is x.VAR_KEYWORD for x in factory.parameters.values())
+    if not takes_any and (unknown := static - factory.parameters.keys()):
+        raise ValueError(
+            f"static_args must be arguments of {factory.name}, which takes "
+            f"{', '.join(factory.parameters)}, got {', '.join(sorted(unknown))}."
+        )
+    return factory
+
+
+def hyperparams_of(factory: Factory, args: Any, kwargs: Any) -> Hyperparams:
+    hyperparams = Hyperparams({}, {}, {})
+    for name, value in _by_name(factory, args, kwargs).items():
+        if isinstance(value, Schedule):
+            _refuse_setting(factory, name, value)
+            hyperparams.schedules[name] = checked(name, value)
+        elif name not in factory.static and is_float(value):
+            hyperparams.schedules[name] = number_as_schedule(name, value)
+        elif name not in factory.static and callable(value):
+            hyperparams.functions[name] = _function_of_count(name, value)
+        else:
+            hyperparams.static[name] = value
+    return hyperparams
+
+
+def _by_name(factory: Factory, args: Any, kwargs: Any) -> dict[str, Any]:
+    signature = inspect.Signature(list(factory.parameters.values()))
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(
+            f"{factory.name}: {error}; it takes {', '.join(factory.parameters)}."
+        ) from error
+    positional = signature.bind_partial(*args).arguments
+    for name in positional:
+        if factory.parameters[name].kind not in _NAMED:
+            raise TypeError(
+                f"{factory.name}: a hyperparameter needs a name, which "
+                f"{factory.parameters[name]} does not give it, got {args!r}."
+            )
+    return positional | kwargs
+
+
+def _refuse_setting(factory: Factory, name: str, schedule: Schedule) -> None:
+    default = getattr(factory.parameters.get(name), "default", None)
+    if name in factory.static or isinstance(default, (bool, str)):
+        raise TypeError(
+            f"{name} of {factory.name} is a setting of the program and cannot follow a "
+            f"schedule while it runs, got {schedule!r}."
+        )
+
+
+def _function_of_count(name: str, function: Callable) -> Callable:
+    if isinstance(function, optax.schedules.StatefulSchedule):
+        raise TypeError(
+            f"{name} must depend on the count alone, got {function!r}, a schedule with "
+            "a state: use optax.inject_hyperparams for it."
+        )
+    try:
+        value = jax.eval_shape(function, jax.ShapeDtypeStruct((), np.int32))
+    except Exception as error:
+        raise TypeError(_no_schedule(name, function, f"fails: {error}")) from error
+    dtype = getattr(value, "dtype", np.dtype(bool))
+    is_real = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+    if getattr(value, "shape", None) != () or not is_real:
+        raise TypeError(_no_schedule(name, function, f"gives {value}"))
+    return function
+
+
+def _no_schedule(name: str, function: Callable, what: str) -> str:
+    return (
+        f"{name} must give one real number for an int32 count: {function!r} {what}. If "
+        f"it is no schedule, write static_args={name!r}."
+    )

@@ -1,0 +1,160 @@
+"""Optimizers whose hyperparameters are schedules that travel in the state.
+
+They are saved, restored and edited with it, and one compiled step serves all schedules
+of one structure.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from optax_cosine._flax import register_with_flax
+from optax_cosine._hyperparams import Factory, Hyperparams, factory_of, hyperparams_of
+from optax_cosine._state import InjectSchedulesState, Schedules
+
+
+def inject_schedules(
+    inner_factory: Callable[..., optax.GradientTransformation],
+    static_args: str | Iterable[str] = (),
+) -> Callable[..., optax.GradientTransformationExtraArgs]:
+    """An optimizer whose hyperparameters are schedules that travel in its state.
+
+    Use it as `optax.inject_hyperparams`, where a run is to resume on the curve that it
+    was saved on, to be extended or cooled down without a restart, or to say which rate
+    it applied.
+
+    Update k, from 1, reads every schedule at `count = k - 1`::
+
+        values = {name: schedule(count) for name, schedule in schedules.items()}
+        updates, inner_state = inner_factory(**values).update(...)
+
+    The state is `(count, applied, schedules, inner_state)`. `applied` holds the values
+    of the last update (after `init`, those of the first), so that
+    `optax.tree.get(opt_state, "learning_rate")` is the rate that was used. To change
+    one, use `set_schedules`. Shapes and dtypes of the state never change: it goes
+    through `jax.lax.scan` and `optax.MultiSteps`, and it may be donated, as it shares
+    no buffer with the schedules that it was made of.
+
+    Args:
+        inner_factory: Returns a gradient transformation: `optax.adamw`, or a function
+            of your own.
+        static_args: Names of its arguments that are functions, but not schedules.
+
+    Returns:
+        A function of the arguments of `inner_factory` that returns the optimizer. Each
+        argument that you write may be a schedule of this library, or a float, which is
+        a constant one. Both reach `inner_factory` as float32 scalars (as float64, where
+        the schedule is), whatever the dtype of the parameters. Another function of an
+        int32 count is a schedule too; it stays outside the state. Ints, flags, strings
+        and what you leave out reach `inner_factory` as they are.
+
+    Raises:
+        TypeError: An argument is unknown or missing, a function is no schedule or one
+            with a state, or a schedule is given for a flag or a static argument.
+        ValueError: A name in `static_args` is unknown, or a float is out of range.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import optax_cosine as oc
+        >>> optimizer = oc.inject_schedules(optax.adamw)(
+        ...     learning_rate=oc.cosine_annealing_schedule(0.1, 100), weight_decay=1e-3)
+        >>> params = {"w": jnp.ones(3)}
+        >>> opt_state = optimizer.init(params)
+        >>> for _ in range(51):
+        ...     updates, opt_state = optimizer.update(params, opt_state, params)
+        >>> print(f"{optax.tree.get(opt_state, 'learning_rate'):.4f}")
+        0.0500
+        >>> oc.get_schedules(opt_state)["learning_rate"]
+        cosine(0.1, 0.0, steps=100)
+
+    References:
+        Optax, `optax.inject_hyperparams`.
+    """
+    factory = factory_of(inner_factory, static_args)
+
+    @functools.wraps(inner_factory)
+    def injected(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
+        return _injected(factory, hyperparams_of(factory, args, kwargs))
+
+    return injected
+
+
+def _injected(
+    factory: Factory, hyperparams: Hyperparams
+) -> optax.GradientTransformationExtraArgs:
+    schedules, functions, static = hyperparams
+
+    def inner(values: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
+        return optax.with_extra_args_support(factory.make(**static, **values))
+
+    def values_at(count: Any, schedules: Mapping[str, Any]) -> dict[str, Any]:
+        values = {name: schedule(count) for name, schedule in schedules.items()}
+        others = {name: jnp.float32(x(count)) for name, x in functions.items()}
+        return {name: jnp.asarray(x) for name, x in (values | others).items()}
+
+    def init(params: Any) -> InjectSchedulesState:
+        register_with_flax()
+        count = jnp.zeros((), np.int32)
+        applied = values_at(count, schedules)
+        with _advice(factory, applied):
+            inner_state = inner(applied).init(params)
+        state = InjectSchedulesState(
+            count, applied, Schedules(**schedules), inner_state
+        )
+        return jax.tree.map(_copied, state)
+
+    def update(
+        updates: Any, state: InjectSchedulesState, params: Any = None, **extra_args: Any
+    ) -> tuple[Any, InjectSchedulesState]:
+        values = values_at(state.count, state.schedules)
+        values = jax.tree.map(_as_before, values, state.applied)
+        with _advice(factory, values):
+            new_updates, inner_state = inner(values).update(
+                *jax.tree.map(_widened, (updates, state.inner_state, params)),
+                **extra_args,
+            )
+        return jax.tree.map(_as_before, new_updates, updates), InjectSchedulesState(
+            optax.safe_increment(state.count),
+            values,
+            state.schedules,
+            jax.tree.map(_as_before, inner_state, state.inner_state),
+        )
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _copied(leaf: Any) -> Any:
+    leaf = jnp.asarray(leaf)
+    return jnp.array(leaf, leaf.dtype, copy=True)  # of no weak type
+
+
+def _widened(leaf: Any) -> Any:
+    # Next to float32 hyperparameters half precision would not stay what it is, and some
+    # transformations insist that their arrays agree. Outside it is stored as it was.
+    narrow = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < 4
+    return leaf.astype(np.float32) if narrow else leaf
+
+
+def _as_before(new: Any, old: Any) -> Any:
+    return jnp.asarray(new, old.dtype)
+
+
+@contextlib.contextmanager
+def _advice(factory: Factory, values: Mapping[str, Any]) -> Iterator[None]:
+    """What to do where the inner factory cannot work with arrays."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.add_note(
+            f"{factory.name} got {', '.join(values)} as scalar arrays, from "
+            "inject_schedules: what must be a plain Python number or a function is to "
+            "be named in static_args."
+        )
+        raise

@@ -1,0 +1,287 @@
+"""The optimizer state that holds its schedules, and how they are read and edited there.
+
+A state may lie anywhere in a larger tree, and a framework may keep each of its arrays
+in a box of its own, as Flax NNX does: a pytree of one leaf.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optax_cosine._checks import is_traced, rate
+from optax_cosine._instant import Instant
+from optax_cosine._schedule import Schedule, fetched, frozen
+from optax_cosine._table import LINEAR, Table, phase
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Schedules(Mapping[str, Any]):
+    """Schedules by name.
+
+    It is no dict, so that `optax.tree.get` finds under the name of a hyperparameter the
+    value that was applied, and nothing else.
+    """
+
+    def __init__(self, **schedules: Any):
+        self._by_name = {name: schedules[name] for name in sorted(schedules)}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __repr__(self) -> str:
+        return f"Schedules({', '.join(f'{name}={x!r}' for name, x in self.items())})"
+
+    def tree_flatten_with_keys(self) -> tuple[Any, tuple[str, ...]]:
+        """With the names as keys."""
+        children = ((jax.tree_util.DictKey(name), x) for name, x in self.items())
+        return tuple(children), tuple(self)
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple[str, ...], schedules: Any) -> "Schedules":
+        """From what `tree_flatten_with_keys` gave."""
+        return cls(**dict(zip(names, schedules, strict=True)))
+
+
+class InjectSchedulesState(NamedTuple):
+    """The state of `inject_schedules`."""
+
+    count: Any  # int32: updates so far, at which the next one reads its schedules
+    applied: dict[str, Any]  # what the last update used: a record, not a setting
+    schedules: Schedules
+    inner_state: Any
+
+
+def number_as_schedule(name: str, value: Any) -> Table:
+    value = rate(name, value)
+    return phase(1, LINEAR, value, value)
+
+
+def is_float(value: Any) -> bool:
+    """A number that may be scheduled, traced or not; ints and arrays are settings."""
+    if hasattr(value, "dtype"):
+        return np.ndim(value) == 0 and jnp.issubdtype(value.dtype, jnp.floating)
+    return isinstance(value, float)
+
+
+def get_schedules(opt_state: Any) -> dict[str, Any]:
+    """The schedules in an optimizer state, by the name of their hyperparameter.
+
+    Use it to see which curve a run is on, and to edit it from there.
+
+    The formula is `get_schedules(opt_state)["learning_rate"](count)`: the rate of the
+    update after `count` of them.
+
+    Args:
+        opt_state: A state of `inject_schedules`, or any pytree that holds one: through
+            `optax.chain`, `optax.MultiSteps`, `optax.partition`, a Flax train state, an
+            NNX optimizer. Under `jax.vmap`, or stacked.
+
+    Returns:
+        A dict of schedules, a number being a constant one. They are copies, on the
+        host where their numbers can be fetched, and outlive the state.
+
+    Raises:
+        ValueError: There is no such state in it, or there are several that schedule the
+            same hyperparameter; the message says where.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import optax_cosine as oc
+        >>> schedule = oc.cosine_annealing_schedule(0.1, 100)
+        >>> optimizer = optax.chain(
+        ...     optax.clip_by_global_norm(1.0),
+        ...     oc.inject_schedules(optax.sgd)(learning_rate=schedule, momentum=0.9))
+        >>> schedules = oc.get_schedules(optimizer.init(jnp.ones(3)))
+        >>> schedules["learning_rate"] == schedule
+        True
+        >>> schedules["momentum"]
+        constant(0.9, steps=1)
+
+    References:
+        Optax, `optax.tree.get`.
+    """
+    states = dict(_states(opt_state))
+    _refuse_ambiguity(states, _names(states))
+    return {
+        name: _on_host(_unboxed(schedule))
+        for state in states.values()
+        for name, schedule in state.schedules.items()
+    }
+
+
+def set_schedules(opt_state: Any, **schedules: Any) -> Any:
+    """The same optimizer state with other schedules.
+
+    Use it to edit a run that is under way: to scale a rate, to follow another curve, to
+    put in what `cooldown`, `extend` or `rewarm` made of the present one.
+
+    The formula is `get_schedules(set_schedules(opt_state, name=schedule))[name] ==
+    schedule`; the next update is the first to use it.
+
+    Args:
+        opt_state: A state of `inject_schedules`, or any pytree that holds one.
+        **schedules: By name of the hyperparameter, schedules of this library or
+            numbers.
+
+    Returns:
+        A new state of the same kind; the old one is left as it was. Dtypes and
+        shardings are kept. Where a schedule has the structure of the one before, as
+        many phases combined alike, a compiled step takes the new state as it is; where
+        it has another, the step is compiled once more.
+
+    Raises:
+        TypeError: A value is neither a schedule of this library nor a number.
+        ValueError: A name is not scheduled in this state, or in several places of it;
+            or the state is a population, and the schedule no stack of as many.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import optax_cosine as oc
+        >>> optimizer = oc.inject_schedules(optax.sgd)(learning_rate=0.1)
+        >>> opt_state = optimizer.init(jnp.ones(3))
+        >>> opt_state = oc.set_schedules(
+        ...     opt_state, learning_rate=oc.cosine_annealing_schedule(0.2, 100))
+        >>> updates, opt_state = optimizer.update(jnp.ones(3), opt_state)
+        >>> print(updates)
+        [-0.2 -0.2 -0.2]
+
+    References:
+        Optax, `optax.tree.set`.
+    """
+    states = dict(_states(opt_state))
+    _refuse_unknown(schedules, states)
+    _refuse_ambiguity(states, list(schedules))
+    new = {name: _as_schedule(name, value) for name, value in schedules.items()}
+    return _with_states(opt_state, lambda state: _edited(state, new))
+
+
+def _is_state(node: Any) -> bool:
+    return isinstance(node, InjectSchedulesState)
+
+
+def _states(tree: Any, above: str = "") -> Iterator[tuple[str, InjectSchedulesState]]:
+    """Every state in the tree, also within another, by its path."""
+    for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_state):
+        if _is_state(node):
+            here = above + jax.tree_util.keystr(path)
+            yield here, node
+            yield from _states(node.inner_state, f"{here}.inner_state")
+
+
+def _with_states(tree: Any, edited: Callable[[InjectSchedulesState], Any]) -> Any:
+    def replaced(node: Any) -> Any:
+        if not _is_state(node):
+            return node
+        node = node._replace(inner_state=_with_states(node.inner_state, edited))
+        return edited(node)
+
+    return jax.tree.map(replaced, tree, is_leaf=_is_state)
+
+
+def _names(states: Mapping[str, InjectSchedulesState]) -> list[str]:
+    if not states:
+        raise ValueError(
+            "there is no state of inject_schedules in this tree: wrap the optimizer, "
+            "as in inject_schedules(optax.adamw)(learning_rate=...), and init it."
+        )
+    return [name for state in states.values() for name in state.schedules]
+
+
+def _refuse_ambiguity(
+    states: Mapping[str, InjectSchedulesState], names: list[str]
+) -> None:
+    for name in names:
+        where = [path or "the top" for path, x in states.items() if name in x.schedules]
+        if len(where) > 1:
+            raise ValueError(
+                f"{name} is scheduled in several places of this tree, at "
+                f"{', '.join(where)}: pass one of these parts of it."
+            )
+
+
+def _refuse_unknown(
+    names: Mapping[str, Any], states: Mapping[str, InjectSchedulesState]
+) -> None:
+    known = _names(states)
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"{name} is not scheduled in this state, which knows "
+                f"{', '.join(sorted(set(known)))}: write it as a float or a schedule "
+                "where the optimizer is made."
+            )
+
+
+def _as_schedule(name: str, value: Any) -> Schedule:
+    if isinstance(value, Schedule):
+        return value
+    if callable(value):
+        raise TypeError(
+            f"{name} must be a number or a schedule of optax_cosine, as no other "
+            f"function can be part of a state, got {value!r}."
+        )
+    return number_as_schedule(name, value)
+
+
+def _edited(
+    state: InjectSchedulesState, new: Mapping[str, Schedule]
+) -> InjectSchedulesState:
+    schedules = {
+        name: _in_place_of(old, new[name], name, state) if name in new else old
+        for name, old in state.schedules.items()
+    }
+    return state._replace(schedules=Schedules(**schedules))
+
+
+def _in_place_of(
+    old: Schedule, new: Schedule, name: str, state: InjectSchedulesState
+) -> Schedule:
+    """`new` in the dtype, on the devices and in the boxes of the state."""
+    count, applied = _content(state.count), _content(state.applied[name])
+    if new._batch_shape != count.shape:
+        raise ValueError(
+            f"{name} must have the batch shape of the state, {count.shape}, got "
+            f"{new._batch_shape}: use stack, or set_schedules under jax.vmap."
+        )
+    places, box = _unboxed(old), jax.tree.structure(state.count)
+    if jax.tree.map(np.shape, places) != jax.tree.map(np.shape, new):
+        places = jax.tree.map(lambda _: count, new)
+
+    def placed(leaf: Any, place: Any) -> Any:
+        is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
+        leaf = jnp.array(leaf, applied.dtype if is_float else leaf.dtype)
+        if getattr(place, "committed", False) and not is_traced(leaf):
+            leaf = jax.device_put(leaf, place.sharding)
+        return jax.tree.unflatten(box, [leaf])
+
+    return jax.tree.map(placed, new, places)
+
+
+def _content(boxed: Any) -> Any:
+    (leaf,) = jax.tree.leaves(boxed)
+    return leaf
+
+
+def _unboxed(schedule: Any) -> Any:
+    def is_boxed(node: Any) -> bool:
+        return not isinstance(node, (Schedule, Instant))
+
+    return jax.tree.map(_content, schedule, is_leaf=is_boxed)
+
+
+def _on_host(schedule: Schedule) -> Schedule:
+    values = fetched(schedule)
+    if values is None:
+        return schedule
+    return jax.tree.map(lambda leaf: frozen(np.array(leaf)), values)
