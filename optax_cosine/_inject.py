@@ -111,7 +111,7 @@ def _injected(
         return jax.tree.map(_copied, state)
 
     def update(
-        updates: Any, state: InjectSchedulesState, params: Any = None, **extra_args: Any
+        updates: Any, state: Any, params: Any = None, **extra_args: Any
     ) -> tuple[Any, InjectSchedulesState]:
         values = values_at(state.count, state.schedules)
         values = jax.tree.map(_as_before, values, state.applied)

@@ -261,7 +261,9 @@ def _in_place_of(
     def placed(leaf: Any, place: Any) -> Any:
         is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
         leaf = jnp.array(leaf, applied.dtype if is_float else leaf.dtype)
-        if getattr(place, "committed", False) and not is_traced(leaf):
+        # Only what was put on devices is put there: it would be compiled for again.
+        known = not is_traced(place) and not is_traced(leaf)
+        if known and getattr(place, "committed", False):
             leaf = jax.device_put(leaf, place.sharding)
         return jax.tree.unflatten(box, [leaf])
 

@@ -118,7 +118,7 @@ class Table(Schedule):
 
     def _value(self, now: Instant, at_once: int) -> Array:
         now = Instant(now.whole, now.part.astype(self._dtype))
-        total = _entry(np.uint32([len(self.shapes) - 1]), self.ends)
+        total = _entry(np.array([len(self.shapes) - 1], np.uint32), self.ends)
         laps = _laps(now, total, self.after)
         phase = _phase(self, _index(self, total, now, laps, at_once))
         now = _folded(now, total, laps, self.after)
