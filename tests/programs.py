@@ -1,10 +1,17 @@
-"""What a compiled training step is made of."""
+"""Optimizers under test, and what a compiled training step is made of."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+
+import optax_cosine as oc
+
+
+def inject(factory: Any, **hyperparams: Any) -> Any:
+    """As a user writes it, without the types that Optax gives to states."""
+    return oc.inject_schedules(factory)(**hyperparams)
 
 
 def kernels(tx: optax.GradientTransformation) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from cases import CASES, plain
+from programs import inject
 
 import optax_cosine as oc
 
@@ -194,7 +195,7 @@ def test_the_code_of_an_extended_schedule_builds_it():
 @pytest.mark.parametrize("at_step", [3, 17, 60])
 @pytest.mark.parametrize("edit", [cooled, rewarmed, extended])
 def test_the_schedule_of_a_live_state_is_edited_at_its_count(at_step, edit):
-    tx = oc.inject_schedules(optax.sgd)(learning_rate=CURVE)
+    tx = inject(optax.sgd, learning_rate=CURVE)
     opt_state = tx.init(jnp.zeros(()))
     update = jax.jit(tx.update)
     for _ in range(at_step):
@@ -215,7 +216,7 @@ def test_the_schedule_of_a_live_state_is_edited_at_its_count(at_step, edit):
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_a_live_state_is_edited_within_a_compiled_program():
-    tx = oc.inject_schedules(optax.sgd)(learning_rate=CURVE)
+    tx = inject(optax.sgd, learning_rate=CURVE)
 
     @jax.jit
     def cooled_down(opt_state):

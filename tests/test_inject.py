@@ -1,7 +1,7 @@
 """Optimizers whose schedules travel in their state, through Optax's own wrappers."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from programs import kernels
+from programs import inject, kernels
 
 import optax_cosine as oc
 
@@ -68,7 +68,7 @@ wrappers = pytest.mark.parametrize("wrapper", WRAPPERS)
 
 def injected(name: str) -> Any:
     factory, hyperparams = OPTIMIZERS[name]
-    return oc.inject_schedules(factory)(**hyperparams)
+    return inject(factory, **hyperparams)
 
 
 def params_of(dtype=np.float32) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def signature(tree: Any) -> Any:
 
 @wrappers
 def test_the_rate_that_was_applied_is_read_alone(wrapper):
-    tx = WRAPPERS[wrapper](oc.inject_schedules(optax.adamw)(learning_rate=CURVE))
+    tx = WRAPPERS[wrapper](inject(optax.adamw, learning_rate=CURVE))
     params = params_of()
     opt_state = tx.init(params)
     assert optax.tree.get(opt_state, "learning_rate") == CURVE(0)
@@ -133,12 +133,13 @@ def test_the_state_never_changes_its_shapes_and_dtypes(name, wrapper, dtype):
 
 @pytest.mark.parametrize("name", ["adamw", "adamw, numbers", "lion", "lamb", "sgd"])
 def test_after_forty_steps_it_equals_the_plain_optimizer(name):
-    factory, hyperparams = OPTIMIZERS[name]
+    factory, written = OPTIMIZERS[name]
     # Optax follows a schedule for the rate alone.
-    numbers = {key: x(7) if callable(x) else x for key, x in hyperparams.items()}
-    numbers = {key: float(x) for key, x in numbers.items()}
-    hyperparams = numbers | {"learning_rate": CURVE}
-    ours, theirs = oc.inject_schedules(factory)(**hyperparams), factory(**hyperparams)
+    hyperparams: dict[str, Any] = {
+        key: x if key == "learning_rate" or not callable(x) else float(x(7))
+        for key, x in written.items()
+    }
+    ours, theirs = inject(factory, **hyperparams), factory(**hyperparams)
     expected = after(STEPS, theirs, params_of())[0]
     # 1 - b2 is taken in float32, where 0.999 leaves 1e-3 with four digits.
     rtol = 5e-5 if name == "adamw, numbers" else 1e-6
@@ -156,7 +157,7 @@ def test_every_hyperparameter_follows_its_schedule():
 
 
 def test_half_precision_rounds_no_hyperparameter():
-    tx = oc.inject_schedules(optax.adamw)(learning_rate=1e-3, b1=0.9, b2=0.999)
+    tx = inject(optax.adamw, learning_rate=1e-3, b1=0.9, b2=0.999)
     params = params_of(jnp.bfloat16)
     opt_state = tx.init(params)
     _, opt_state = tx.update(params, opt_state, params)
@@ -169,7 +170,7 @@ def test_half_precision_rounds_no_hyperparameter():
 
 
 def test_a_whole_run_compiles_once_and_an_edit_compiles_nothing():
-    tx = optax.chain(optax.clip(1.0), oc.inject_schedules(optax.adamw)(CURVE))
+    tx = optax.chain(optax.clip(1.0), inject(optax.adamw, learning_rate=CURVE))
     params = params_of()
     opt_state = tx.init(params)
     update: Any = jax.jit(update_of(tx), donate_argnums=(0, 1))
@@ -196,7 +197,7 @@ def test_an_edit_on_a_mesh_of_devices_compiles_nothing():
     mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
     split = NamedSharding(mesh, PartitionSpec(None, "data"))
     everywhere = NamedSharding(mesh, PartitionSpec())
-    tx = oc.inject_schedules(optax.adamw)(learning_rate=CURVE)
+    tx = inject(optax.adamw, learning_rate=CURVE)
     params = {"w": jax.device_put(jnp.ones((4, 2)), split)}
     opt_state = tx.init(params)
     assert optax.tree.get(opt_state, "mu")["w"].sharding == split
@@ -217,7 +218,7 @@ def test_an_edit_on_a_mesh_of_devices_compiles_nothing():
 
 def test_the_tree_is_the_same_for_a_number_and_a_schedule_of_one_phase():
     states = [
-        oc.inject_schedules(optax.adamw)(learning_rate=rate).init(params_of())
+        inject(optax.adamw, learning_rate=rate).init(params_of())
         for rate in (0.1, oc.cosine_annealing_schedule(0.1, 100), np.float32(0.1))
     ]
     assert signature(states[0]) == signature(states[1]) == signature(states[2])
@@ -225,7 +226,7 @@ def test_the_tree_is_the_same_for_a_number_and_a_schedule_of_one_phase():
 
 def test_the_state_may_be_donated_and_schedules_survive():
     schedule = jax.device_put(CURVE)
-    tx = oc.inject_schedules(optax.adamw)(learning_rate=schedule, weight_decay=schedule)
+    tx = inject(optax.adamw, learning_rate=schedule, weight_decay=schedule)
     opt_state = jax.jit(tx.init)(params_of())
     for state in (opt_state, tx.init(params_of())):
         leaves = jax.tree.leaves((state, schedule))
@@ -249,20 +250,16 @@ def test_the_state_may_be_donated_and_schedules_survive():
 )
 def test_the_schedule_in_the_state_takes_at_most_two_more_kernels(schedule):
     plain = optax.adamw(schedule)
-    ours = oc.inject_schedules(optax.adamw)(learning_rate=schedule)
+    ours = inject(optax.adamw, learning_rate=schedule)
     assert kernels(ours) <= kernels(plain) + 2
-
-
-class Scaled(NamedTuple):
-    """A state of nothing."""
 
 
 def test_extra_arguments_pass_through():
     def scaled_by_value(learning_rate) -> Any:
-        def update(updates, state, params=None, *, value, **_):
-            return jax.tree.map(lambda u: u * learning_rate * value, updates), state
+        def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+            return updates * learning_rate * extra["value"], state
 
-        return optax.GradientTransformationExtraArgs(lambda _: Scaled(), update)
+        return optax.GradientTransformationExtraArgs(optax.identity().init, update)
 
     tx = optax.chain(optax.identity(), oc.inject_schedules(scaled_by_value)(0.5))
     updates, _ = tx.update(jnp.ones(2), tx.init(jnp.ones(2)), value=3.0)
@@ -305,7 +302,7 @@ def test_an_int_may_follow_a_schedule():
 
 def test_a_function_of_another_library_is_applied_and_recorded():
     theirs = optax.exponential_decay(0.1, 10, 0.5)
-    tx = oc.inject_schedules(optax.sgd)(learning_rate=theirs, momentum=0.9)
+    tx = inject(optax.sgd, learning_rate=theirs, momentum=0.9)
     opt_state = tx.init(jnp.ones(2))
     assert list(oc.get_schedules(opt_state)) == ["momentum"]
     for count in range(5):
@@ -341,7 +338,7 @@ def test_a_population_trains_under_vmap_and_is_edited_there():
 
     def tx(peak) -> Any:
         schedule = oc.warmup_cosine_annealing_schedule(peak, 20, warmup_steps=2)
-        return oc.inject_schedules(optax.adamw)(learning_rate=schedule)
+        return inject(optax.adamw, learning_rate=schedule)
 
     opt_states = jax.vmap(lambda peak: tx(peak).init(params_of()))(peaks)
     params = jax.tree.map(lambda x: jnp.stack([x] * 3), params_of())
@@ -381,7 +378,7 @@ def test_a_schedule_may_be_built_of_traced_numbers_within_a_jitted_run():
     def run(peak, total_steps):
         traces.append(peak)
         schedule = oc.cosine_annealing_schedule(peak, total_steps)
-        tx = oc.inject_schedules(optax.sgd)(learning_rate=schedule)
+        tx = inject(optax.sgd, learning_rate=schedule)
         return after(5, tx, params_of())[0]
 
     for steps in (10, 20):
@@ -392,7 +389,7 @@ def test_a_schedule_may_be_built_of_traced_numbers_within_a_jitted_run():
 
 
 def test_restarts_for_ever_go_on_after_many_updates():
-    tx = oc.inject_schedules(optax.sgd)(oc.cosine_restarts_schedule(0.1, 7))
+    tx = inject(optax.sgd, learning_rate=oc.cosine_restarts_schedule(0.1, 7))
     opt_state = tx.init(jnp.ones(1))
     opt_state = opt_state._replace(count=jnp.int32(7_000_000))
     _, opt_state = tx.update(jnp.ones(1), opt_state)
@@ -404,7 +401,7 @@ def test_restarts_for_ever_go_on_after_many_updates():
 
 def test_under_x64_values_are_float64_and_stay_so(x64):
     schedule = oc.cosine_annealing_schedule(0.1, 10)
-    tx = oc.inject_schedules(optax.adamw)(learning_rate=schedule, b1=np.float32(0.9))
+    tx = inject(optax.adamw, learning_rate=schedule, b1=np.float32(0.9))
     opt_state = tx.init(jnp.ones(2, np.float32))
     updates, updated = jax.jit(tx.update)(
         jnp.ones(2, np.float32), opt_state, jnp.ones(2)
@@ -416,7 +413,7 @@ def test_under_x64_values_are_float64_and_stay_so(x64):
 
 
 def test_optax_way_of_editing_fails_loudly():
-    opt_state = oc.inject_schedules(optax.sgd)(learning_rate=0.1).init(jnp.ones(1))
+    opt_state = inject(optax.sgd, learning_rate=0.1).init(jnp.ones(1))
     with pytest.raises(AttributeError, match="hyperparams"):
         opt_state.hyperparams["learning_rate"] = 0.2  # type: ignore[attr-defined] # that it is none is the point
 

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from hypothesis import given, settings
@@ -25,7 +26,7 @@ def test_multi_steps_makes_as_many_updates(batches, epochs, accumulation):
 
     start = tx.init(jnp.ones(()))
     state, _ = jax.lax.scan(body, start, length=batches * epochs)
-    made = int(state.gradient_step)
+    made = int(np.asarray(state.gradient_step))
     run = {"epochs": epochs, "accumulation_steps": accumulation}
     if made:
         assert oc.count_updates(batches_per_epoch=batches, **run) == made
