@@ -136,7 +136,7 @@ def test_after_forty_steps_it_equals_the_plain_optimizer(name):
     factory, written = OPTIMIZERS[name]
     # Optax follows a schedule for the rate alone.
     hyperparams: dict[str, Any] = {
-        key: x if key == "learning_rate" or not callable(x) else float(x(7))
+        key: x if key == "learning_rate" or not callable(x) else float(np.asarray(x(7)))
         for key, x in written.items()
     }
     ours, theirs = inject(factory, **hyperparams), factory(**hyperparams)
