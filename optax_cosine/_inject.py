@@ -39,7 +39,8 @@ def inject_schedules(
     `optax.tree.get(opt_state, "learning_rate")` is the rate that was used. To change
     one, use `set_schedules`. Shapes and dtypes of the state never change: it goes
     through `jax.lax.scan` and `optax.MultiSteps`, and it may be donated, as it shares
-    no buffer with the schedules that it was made of.
+    no buffer with the schedules that it was made of. `flax.serialization` saves it, if
+    Flax is imported before the state is made.
 
     Args:
         inner_factory: Returns a gradient transformation: `optax.adamw`, or a function

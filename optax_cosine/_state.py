@@ -183,8 +183,8 @@ def _with_states(tree: Any, edited: Callable[[InjectSchedulesState], Any]) -> An
     def replaced(node: Any) -> Any:
         if not _is_state(node):
             return node
-        node = node._replace(inner_state=_with_states(node.inner_state, edited))
-        return edited(node)
+        node = jax.tree.map(lambda leaf: leaf, node)  # in boxes of its own
+        return edited(node._replace(inner_state=_with_states(node.inner_state, edited)))
 
     return jax.tree.map(replaced, tree, is_leaf=_is_state)
 

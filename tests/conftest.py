@@ -1,8 +1,8 @@
 import os
 
-# Before JAX starts: two devices where the platform is CPU, for pmap and sharding.
+# Before JAX starts: eight devices where the platform is CPU, for pmap and sharding.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 
 import hypothesis

@@ -85,3 +85,17 @@ def test_the_picture_of_the_readme_is_drawn(tmp_path):
     job = run("draw_curves.py", "--out", "curves.png", folder=tmp_path)
     assert job.returncode == 0, job.stderr
     assert is_picture(tmp_path / "curves.png")
+
+
+def test_one_schedule_drives_everything_on_one_clock(tmp_path):
+    job = run("one_schedule.py", "--steps", "50", folder=tmp_path)
+    assert job.returncode == 0, job.stderr
+    lines = [line.split() for line in job.stdout.splitlines()]
+    assert lines[0] == ["count", "learning_rate", "weight_decay", "momentum", "average"]
+    rows = {int(row[0]): [float(x) for x in row[1:]] for row in lines[1:-2]}
+    assert sorted(rows) == [0, 10, 20, 30, 40, 49]
+    for rate, decay, _, _ in rows.values():
+        assert decay == pytest.approx(rate * 1e-3, abs=1e-6)
+    momenta = [row[2] for _, row in sorted(rows.items())]
+    assert momenta == sorted(momenta)
+    assert re.search(r"of their average \d+\.\d\d%$", job.stdout)

@@ -1,0 +1,175 @@
+"""Populations, counts and training steps over eight devices."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import plain
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from programs import inject
+
+import optax_cosine as oc
+
+DEVICES = 8
+CURVE = oc.warmup_cosine_annealing_schedule(0.1, 40, warmup_steps=5, end_value=0.01)
+KINDS = [
+    oc.cosine_annealing_schedule(0.1, 30),
+    CURVE,
+    oc.warmup_stable_decay_schedule(0.2, 40, warmup_steps=4, decay_steps=9),
+    oc.cosine_restarts_schedule(0.3, 11),
+]
+POPULATION = oc.stack([kind * (1 + i / 7) for i in range(4) for kind in KINDS])
+COUNTS = np.arange(48, dtype=np.int32)
+
+
+def mesh(*names: str) -> Mesh:
+    shape = (DEVICES,) if len(names) == 1 else (DEVICES // 2, 2)
+    return Mesh(np.array(jax.devices()[:DEVICES]).reshape(shape), names)
+
+
+def split(*names: str | None) -> NamedSharding:
+    return NamedSharding(mesh("all"), PartitionSpec(*names))
+
+
+def rates(population, counts):
+    return jax.vmap(lambda schedule: schedule(counts))(population)
+
+
+def test_there_are_as_many_devices_as_these_tests_are_about():
+    assert jax.device_count() >= DEVICES
+
+
+def test_a_population_is_split_over_the_devices():
+    population = jax.device_put(POPULATION, split("all"))
+    values = jax.jit(rates)(population, COUNTS)
+    assert values.sharding.is_equivalent_to(split("all", None), values.ndim)
+    assert {shard.data.shape for shard in values.addressable_shards} == {(2, 48)}
+    expected = jax.jit(rates)(POPULATION, COUNTS)
+    np.testing.assert_array_max_ulp(np.asarray(values), np.asarray(expected), 2)
+
+
+def test_a_population_and_its_counts_are_split_along_two_axes():
+    both = mesh("members", "time")
+    population = jax.device_put(
+        POPULATION, NamedSharding(both, PartitionSpec("members"))
+    )
+    counts = jax.device_put(COUNTS, NamedSharding(both, PartitionSpec("time")))
+    values = jax.jit(rates)(population, counts)
+    assert {shard.data.shape for shard in values.addressable_shards} == {(4, 24)}
+    expected = jax.jit(rates)(POPULATION, COUNTS)
+    np.testing.assert_array_max_ulp(np.asarray(values), np.asarray(expected), 2)
+
+
+@pytest.mark.parametrize("name", ["cosine", "mirrored", "extended", "product"])
+def test_counts_keep_their_sharding(name):
+    values = plain(name)(jax.device_put(COUNTS, split("all")))
+    assert values.sharding.is_equivalent_to(split("all"), 1)
+    np.testing.assert_array_max_ulp(
+        np.asarray(values), np.asarray(plain(name)(COUNTS)), 2
+    )
+
+
+def test_shard_map_gives_each_device_its_members():
+    shard_map = getattr(jax, "shard_map", None)
+    if shard_map is None:  # before JAX 0.6.1 or so
+        from jax.experimental.shard_map import shard_map
+    mapped = shard_map(
+        rates,
+        mesh=mesh("all"),
+        in_specs=(PartitionSpec("all"), PartitionSpec()),
+        out_specs=PartitionSpec("all"),
+    )
+    values = jax.jit(mapped)(POPULATION, COUNTS)
+    expected = jax.jit(rates)(POPULATION, COUNTS)
+    np.testing.assert_array_max_ulp(np.asarray(values), np.asarray(expected), 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*pmap:DeprecationWarning")  # while JAX has it
+def test_pmap_gives_each_device_its_members():
+    population = jax.tree.map(lambda x: x.reshape(DEVICES, 2, *x.shape[1:]), POPULATION)
+    values = jax.pmap(rates, in_axes=(0, None))(population, COUNTS)
+    expected = jax.jit(rates)(POPULATION, COUNTS)
+    np.testing.assert_array_max_ulp(
+        np.asarray(values).reshape(16, 48), np.asarray(expected), 2
+    )
+
+
+def update_of(tx: Any):
+    def loss(params, images, targets):
+        return jnp.mean((images @ params["w"] - targets) ** 2)
+
+    def update(params, opt_state, images, targets):
+        gradients = jax.grad(loss)(params, images, targets)
+        updates, opt_state = tx.update(gradients, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    return update
+
+
+def data() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return (
+        rng.normal(size=(16, 4)).astype(np.float32),
+        rng.normal(size=(16, 2)).astype(np.float32),
+    )
+
+
+def on_every_device(x: Any) -> set[bytes]:
+    return {np.asarray(shard.data).tobytes() for shard in x.addressable_shards}
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_every_device_applies_the_same_rate_to_the_bit():
+    tx = inject(optax.adamw, learning_rate=CURVE)
+    params = jax.device_put({"w": jnp.zeros((4, 2))}, split())
+    opt_state = jax.device_put(tx.init(params), split())
+    batch = jax.device_put(data(), split("all"))
+    update: Any = jax.jit(update_of(tx))
+    for count in range(20):
+        params, opt_state = update(params, opt_state, *batch)
+        rate = optax.tree.get(opt_state, "learning_rate")
+        assert len(rate.addressable_shards) == DEVICES
+        assert len(on_every_device(rate)) == 1
+        assert len(on_every_device(params["w"])) == 1
+        np.testing.assert_array_max_ulp(np.asarray(rate), CURVE(count), 8)
+    assert update._cache_size() == 1
+    # One more program, for one device.
+    alone, alone_state = {"w": jnp.zeros((4, 2))}, tx.init({"w": jnp.zeros((4, 2))})
+    for _ in range(20):
+        alone, alone_state = update(alone, alone_state, *data())
+    chex.assert_trees_all_close(params, alone, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_population_in_training_is_split_over_the_devices():
+    def start(schedule):
+        params = {"w": jnp.zeros((4, 2))}
+        return params, inject(optax.adamw, learning_rate=schedule).init(params)
+
+    # The schedules are in the states: one optimizer serves all of them.
+    update = update_of(inject(optax.adamw, learning_rate=CURVE))
+
+    @jax.jit
+    def trained(population):
+        def member(schedule):
+            def body(carry, _):
+                params, opt_state = update(*carry, *data())
+                return (params, opt_state), optax.tree.get(opt_state, "learning_rate")
+
+            (params, _), applied = jax.lax.scan(body, start(schedule), length=20)
+            return params["w"], applied
+
+        return jax.vmap(member)(population)
+
+    weights, applied = trained(jax.device_put(POPULATION, split("all")))
+    assert {shard.data.shape for shard in weights.addressable_shards} == {(2, 4, 2)}
+    np.testing.assert_array_max_ulp(
+        np.asarray(applied), np.asarray(rates(POPULATION, COUNTS[:20])), 8
+    )
+    expected, _ = trained(POPULATION)
+    # A rounding of Adam's quotient grows from step to step.
+    np.testing.assert_allclose(weights, expected, rtol=1e-4, atol=1e-6)
