@@ -5,7 +5,7 @@ imported it tells it here, when a state that holds schedules is made.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from optax_cosine._combine import Retimed, Spliced
@@ -23,14 +23,25 @@ def register_with_flax() -> None:
         return {k: serialization.to_state_dict(x) for k, x in _children(node).items()}
 
     def from_state(node: Any, state: dict[str, Any]) -> Any:
+        children = _children(node)
+        _refuse_another_structure(children.keys(), state.keys())
         restored = {
             name: serialization.from_state_dict(child, state[name], name=name)
-            for name, child in _children(node).items()
+            for name, child in children.items()
         }
         return type(node)(**restored)
 
     for kind in (Table, Retimed, Spliced, Product, Schedules):
         serialization.register_serialization_state(kind, to_state, from_state)
+
+
+def _refuse_another_structure(names: Set[str], saved: Set[str]) -> None:
+    if names != saved:
+        raise ValueError(
+            f"what was saved has {', '.join(sorted(saved))}, where the target has "
+            f"{', '.join(sorted(names))}: give the target the saved schedules first, "
+            "with set_schedules."
+        )
 
 
 def _children(node: Any) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""A schedule in the optimizer state, with Equinox.
+
+The rate that was applied is read from the state. While the run is under way the curve
+is halved, and the compiled step takes the new state as it is. Then the rate is cooled
+down from where it stands, for one more compile.
+"""
+
+import digits
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from tqdm import tqdm
+
+import optax_cosine as oc
+
+
+def loss(model, images, labels):
+    logits = jax.vmap(model)(images)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def step_of(optimizer):
+    @eqx.filter_jit
+    def step(model, opt_state, images, labels):
+        tqdm.write("the step is compiled")  # as Python runs it only then
+        gradients = eqx.filter_grad(loss)(model, images, labels)
+        params = eqx.filter(model, eqx.is_inexact_array)
+        updates, opt_state = optimizer.update(gradients, opt_state, params)
+        return eqx.apply_updates(model, updates), opt_state
+
+    return step
+
+
+def report(opt_state):
+    rate = optax.tree.get(opt_state, "learning_rate")
+    print(f"update {opt_state.count} had the rate {rate:.2e}")
+
+
+def main():
+    steps = digits.steps_of(__doc__)
+    planned = oc.warmup_cosine_annealing_schedule(
+        peak_value=4e-3, total_steps=4 * steps, warmup_steps=steps // 4
+    )
+    optimizer = oc.inject_schedules(optax.adamw)(planned, weight_decay=1e-3)
+    step = step_of(optimizer)
+    model = eqx.nn.MLP(64, 10, width_size=64, depth=1, key=jax.random.key(0))
+    opt_state = optimizer.init(eqx.filter(model, eqx.is_inexact_array))
+    for images, labels in digits.batches("as planned", steps):
+        model, opt_state = step(model, opt_state, images, labels)
+    report(opt_state)
+
+    halved = oc.get_schedules(opt_state)["learning_rate"] / 2
+    opt_state = oc.set_schedules(opt_state, learning_rate=halved)
+    for images, labels in digits.batches("halved", steps):
+        model, opt_state = step(model, opt_state, images, labels)
+    report(opt_state)
+
+    shorter = oc.cooldown(halved, at_step=opt_state.count, steps=steps)
+    opt_state = oc.set_schedules(opt_state, learning_rate=shorter)
+    for images, labels in digits.batches("cooling down", steps):
+        model, opt_state = step(model, opt_state, images, labels)
+    report(opt_state)
+
+    guesses = jnp.argmax(jax.vmap(model)(digits.TEST_IMAGES), -1)
+    print(f"test accuracy: {jnp.mean(guesses == digits.TEST_LABELS):.1%}")
+
+
+if __name__ == "__main__":
+    main()

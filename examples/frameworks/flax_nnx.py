@@ -1,0 +1,71 @@
+"""A schedule in the optimizer state, with Flax NNX.
+
+`get_schedules` and `set_schedules` take the `nnx.Optimizer` itself, or its `opt_state`.
+The rate that was applied is read from there, the curve is halved while the run is under
+way, and then cooled down from the step that the optimizer has reached.
+"""
+
+import digits
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from tqdm import tqdm
+
+import optax_cosine as oc
+
+
+class Network(nnx.Module):
+    def __init__(self, rngs):
+        self.hidden = nnx.Linear(64, 64, rngs=rngs)
+        self.output = nnx.Linear(64, 10, rngs=rngs)
+
+    def __call__(self, images):
+        return self.output(nnx.relu(self.hidden(images)))
+
+
+def loss(model, images, labels):
+    return optax.softmax_cross_entropy_with_integer_labels(model(images), labels).mean()
+
+
+@nnx.jit
+def step(model, optimizer, images, labels):
+    tqdm.write("the step is compiled")  # as Python runs it only then
+    optimizer.update(model, nnx.grad(loss)(model, images, labels))
+
+
+def report(optimizer):
+    rate = optax.tree.get(optimizer.opt_state, "learning_rate")
+    print(f"update {optimizer.step[...]} had the rate {rate[...]:.2e}")
+
+
+def main():
+    steps = digits.steps_of(__doc__)
+    planned = oc.warmup_cosine_annealing_schedule(
+        peak_value=4e-3, total_steps=4 * steps, warmup_steps=steps // 4
+    )
+    model = Network(nnx.Rngs(0))
+    adamw = oc.inject_schedules(optax.adamw)(planned, weight_decay=1e-3)
+    clipped = optax.chain(optax.clip_by_global_norm(1.0), adamw)
+    optimizer = nnx.Optimizer(model, clipped, wrt=nnx.Param)
+    for images, labels in digits.batches("as planned", steps):
+        step(model, optimizer, images, labels)
+    report(optimizer)
+
+    halved = oc.get_schedules(optimizer)["learning_rate"] / 2
+    optimizer = oc.set_schedules(optimizer, learning_rate=halved)
+    for images, labels in digits.batches("halved", steps):
+        step(model, optimizer, images, labels)
+    report(optimizer)
+
+    shorter = oc.cooldown(halved, at_step=optimizer.step[...], steps=steps)
+    optimizer.opt_state = oc.set_schedules(optimizer.opt_state, learning_rate=shorter)
+    for images, labels in digits.batches("cooling down", steps):
+        step(model, optimizer, images, labels)
+    report(optimizer)
+
+    guesses = jnp.argmax(model(digits.TEST_IMAGES), -1)
+    print(f"test accuracy: {jnp.mean(guesses == digits.TEST_LABELS):.1%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""A schedule in the optimizer state, with JAX and Optax alone.
+
+The rate that was applied is read from the state. While the run is under way the curve
+is halved, and the compiled step takes the new state as it is. Then the rate is cooled
+down from where it stands, for one more compile.
+"""
+
+import functools
+
+import digits
+import jax
+import jax.numpy as jnp
+import optax
+from tqdm import tqdm
+
+import optax_cosine as oc
+
+
+def initial_params(key):
+    first, second = jax.random.split(key)
+    he = jax.nn.initializers.he_normal()
+    return {"hidden": he(first, (64, 64)), "output": he(second, (64, 10))}
+
+
+def logits(params, images):
+    return jax.nn.relu(images @ params["hidden"]) @ params["output"]
+
+
+def loss(params, images, labels):
+    return optax.softmax_cross_entropy_with_integer_labels(
+        logits(params, images), labels
+    ).mean()
+
+
+def step_of(optimizer):
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(params, opt_state, images, labels):
+        tqdm.write("the step is compiled")  # as Python runs it only then
+        gradients = jax.grad(loss)(params, images, labels)
+        updates, opt_state = optimizer.update(gradients, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    return step
+
+
+def report(opt_state):
+    rate = optax.tree.get(opt_state, "learning_rate")
+    print(f"update {opt_state.count} had the rate {rate:.2e}")
+
+
+def main():
+    steps = digits.steps_of(__doc__)
+    planned = oc.warmup_cosine_annealing_schedule(
+        peak_value=4e-3, total_steps=4 * steps, warmup_steps=steps // 4
+    )
+    optimizer = oc.inject_schedules(optax.adamw)(planned, weight_decay=1e-3)
+    step = step_of(optimizer)
+    params = initial_params(jax.random.key(0))
+    opt_state = optimizer.init(params)
+    for images, labels in digits.batches("as planned", steps):
+        params, opt_state = step(params, opt_state, images, labels)
+    report(opt_state)
+
+    halved = oc.get_schedules(opt_state)["learning_rate"] / 2
+    opt_state = oc.set_schedules(opt_state, learning_rate=halved)
+    for images, labels in digits.batches("halved", steps):
+        params, opt_state = step(params, opt_state, images, labels)
+    report(opt_state)
+
+    shorter = oc.cooldown(halved, at_step=opt_state.count, steps=steps)
+    opt_state = oc.set_schedules(opt_state, learning_rate=shorter)
+    for images, labels in digits.batches("cooling down", steps):
+        params, opt_state = step(params, opt_state, images, labels)
+    report(opt_state)
+
+    guesses = jnp.argmax(logits(params, digits.TEST_IMAGES), -1)
+    print(f"test accuracy: {jnp.mean(guesses == digits.TEST_LABELS):.1%}")
+
+
+if __name__ == "__main__":
+    main()
