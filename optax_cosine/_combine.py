@@ -168,10 +168,10 @@ class Retimed(Schedule):
         code = self.schedule._code()
         if offset or (self.every, stretch) == (1, 1):
             code = f"retime({code}, offset={plain(offset)!r})"
-        if self.every > 1:
-            code = f"retime({code}, every={int(self.every)})"
         if stretch != 1:
             code = f"retime({code}, stretch={float(stretch)!r})"
+        if self.every > 1:
+            code = f"retime({code}, every={int(self.every)})"
         return code
 
     def to_dict(self) -> dict[str, Any]:

@@ -147,3 +147,14 @@ def test_a_traced_total_of_stairs_is_rounded_up_and_saturates():
         total = jax.jit(lambda s: s.total_steps)(schedule)
         expected = min(schedule.total_steps, LARGEST)
         np.testing.assert_allclose(total, expected, rtol=1e-6)
+
+
+def test_a_clock_with_several_changes_shows_each_of_them():
+    values = oc.retime(RESTARTS, offset=3).to_dict()
+    values |= {"every": 4, "counts": [3, 0.0], "steps": [2, 0.0]}
+    schedule = oc.from_dict(values)
+    names = {name: getattr(oc, name) for name in oc.__all__}
+    built = eval(repr(schedule), names)
+    assert [built(count) for count in range(90)] == [
+        schedule(count) for count in range(90)
+    ]
