@@ -56,7 +56,7 @@ def hyperparams_of(factory: Factory, args: Any, kwargs: Any) -> Hyperparams:
             hyperparams.schedules[name] = checked(name, value)
         elif name not in factory.static and is_float(value):
             hyperparams.schedules[name] = number_as_schedule(name, value)
-        elif name not in factory.static and callable(value):
+        elif name not in factory.static and _is_function(value):
             hyperparams.functions[name] = _function_of_count(name, value)
         else:
             hyperparams.static[name] = value
@@ -88,6 +88,11 @@ def _refuse_setting(factory: Factory, name: str, schedule: Schedule) -> None:
             f"{name} of {factory.name} is a setting of the program and cannot follow a "
             f"schedule while it runs, got {schedule!r}."
         )
+
+
+def _is_function(value: Any) -> bool:
+    # A dtype such as jnp.bfloat16 can be called, and is none.
+    return callable(value) and not isinstance(value, type)
 
 
 def _function_of_count(name: str, function: Callable) -> Callable:

@@ -139,12 +139,13 @@ def _copied(leaf: Any) -> Any:
 def _widened(leaf: Any) -> Any:
     # Next to float32 hyperparameters half precision would not stay what it is, and some
     # transformations insist that their arrays agree. Outside it is stored as it was.
+    leaf = jnp.asarray(leaf)
     narrow = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < 4
     return leaf.astype(np.float32) if narrow else leaf
 
 
 def _as_before(new: Any, old: Any) -> Any:
-    return jnp.asarray(new, old.dtype)
+    return jnp.asarray(new, jnp.asarray(old).dtype)
 
 
 @contextlib.contextmanager

@@ -67,8 +67,8 @@ def number_as_schedule(name: str, value: Any) -> Table:
 
 def is_float(value: Any) -> bool:
     """A number that may be scheduled, traced or not; ints and arrays are settings."""
-    if hasattr(value, "dtype"):
-        return np.ndim(value) == 0 and jnp.issubdtype(value.dtype, jnp.floating)
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        return value.ndim == 0 and jnp.issubdtype(value.dtype, jnp.floating)
     return isinstance(value, float)
 
 

@@ -289,6 +289,17 @@ def test_settings_reach_the_factory_as_they_are():
     assert seen["more"]["gain"].dtype == seen["learning_rate"].dtype == np.float32
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, "bfloat16", np.dtype(jnp.bfloat16)])
+def test_a_dtype_is_a_setting(dtype):
+    tx = inject(optax.adamw, learning_rate=CURVE, mu_dtype=dtype)
+    params = params_of()
+    opt_state = tx.init(params)
+    _, updated = tx.update(params, opt_state, params)
+    assert signature(updated) == signature(opt_state)
+    assert optax.tree.get(opt_state, "mu")["w"].dtype == jnp.bfloat16
+    assert list(opt_state.applied) == ["learning_rate"]
+
+
 def test_an_int_may_follow_a_schedule():
     def power_decay(power=2) -> Any:
         return optax.scale(power)
