@@ -163,7 +163,8 @@ def test_a_population_in_training_is_split_over_the_devices():
     def trained(population):
         def member(schedule):
             def body(carry, _):
-                params, opt_state = update(*carry, *data())
+                params, opt_state = carry
+                params, opt_state = update(params, opt_state, *data())
                 return (params, opt_state), optax.tree.get(opt_state, "learning_rate")
 
             (params, _), applied = jax.lax.scan(body, start(schedule), length=20)
