@@ -104,7 +104,7 @@ def test_pmap_gives_each_device_its_members():
     )
 
 
-def update_of(tx: Any):
+def update_of(tx: Any) -> Any:
     def loss(params, images, targets):
         return jnp.mean((images @ params["w"] - targets) ** 2)
 
