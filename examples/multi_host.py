@@ -28,7 +28,6 @@ import hashlib
 import inspect
 import math
 import os
-import pathlib
 import socket
 import sys
 import traceback
@@ -40,6 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+from arguments import folder, whole_from
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from sklearn.datasets import load_digits
 from tqdm import tqdm
@@ -282,17 +282,6 @@ def train_and_report(options: argparse.Namespace) -> None:
         jax.distributed.shutdown()  # not at exit, where nobody sees an error of it
 
 
-def whole_from(smallest: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        if not text.isdecimal() or not smallest <= int(text) < 2**31:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number from {smallest} to 2**31 - 1, got {text!r}"
-            )
-        return int(text)
-
-    return whole
-
-
 def address(text: str) -> str:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
@@ -300,16 +289,6 @@ def address(text: str) -> str:
             f"must be a host and a port, as 127.0.0.1:9876, got {text!r}"
         )
     return text
-
-
-def folder(text: str) -> pathlib.Path:
-    try:
-        pathlib.Path(text).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise argparse.ArgumentTypeError(
-            f"must be a folder that can be made, got {text!r} ({error.strerror})"
-        ) from error
-    return pathlib.Path(text)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from arguments import whole_from
 from sklearn.datasets import load_digits
 from tqdm import trange
 
@@ -102,8 +103,13 @@ def update_with(tx: optax.GradientTransformation) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=600, help="optimizer updates")
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").partition("\n\n")[2],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--steps", type=whole_from(10), default=600, help="optimizer updates"
+    )
     steps = parser.parse_args(arguments).steps
 
     images, labels = load_digits(return_X_y=True)

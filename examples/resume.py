@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+from arguments import folder, rate_above_zero, whole_from
 from sklearn.datasets import load_digits
 from tqdm import tqdm
 
@@ -403,10 +404,10 @@ def compare(one: Run, other: Run) -> bool:
 
 def demonstrate(options: argparse.Namespace) -> None:
     folders = [options.out / name for name in ("killed", "uninterrupted")]
-    for folder in folders:
-        if folder.exists():
+    for place in folders:
+        if place.exists():
             sys.exit(
-                f"{folder} is of an earlier run: remove it, or choose another --out"
+                f"{place} is of an earlier run: remove it, or choose another --out"
             )
     # As an exception, so that no child outlives a parent that is told to end.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -417,39 +418,6 @@ def demonstrate(options: argparse.Namespace) -> None:
     print(f"resumed from updates {', '.join(str(kill.newest) for kill in kills)}")
     if not compare(*(finished(options, folder) for folder in folders)):
         sys.exit("the runs differ")
-
-
-def whole_from(smallest: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        if not text.isdecimal() or not smallest <= int(text) < 2**31:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number from {smallest} to 2**31 - 1, got {text!r}"
-            )
-        return int(text)
-
-    return whole
-
-
-def rate_above_zero(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(
-            f"must be a learning rate above 0 and at most 1, got {text!r}"
-        )
-    return value
-
-
-def folder(text: str) -> pathlib.Path:
-    try:
-        pathlib.Path(text).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise argparse.ArgumentTypeError(
-            f"must be a folder that can be made, got {text!r} ({error.strerror})"
-        ) from error
-    return pathlib.Path(text)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -24,9 +24,10 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import optax
+from arguments import folder, rate_above_zero, whole_from
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
-from train_digits import Data, folder, load_data, rate_above_zero, whole_from
+from train_digits import Data, load_data
 
 import optax_cosine as oc
 

@@ -99,3 +99,9 @@ def test_one_schedule_drives_everything_on_one_clock(tmp_path):
     momenta = [row[2] for _, row in sorted(rows.items())]
     assert momenta == sorted(momenta)
     assert re.search(r"of their average \d+\.\d\d%$", job.stdout)
+
+
+def test_too_short_a_run_is_refused_with_a_sentence(tmp_path):
+    job = run("one_schedule.py", "--steps", "9", folder=tmp_path)
+    assert job.returncode == 2
+    assert "--steps: must be a whole number from 10 to 2**31 - 1, got '9'" in job.stderr

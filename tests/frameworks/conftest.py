@@ -6,8 +6,8 @@ import pytest
 
 os.environ["KERAS_BACKEND"] = "jax"  # before Keras is imported
 
-# The adapter for Keras is tested where it is shown.
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "frameworks"
-sys.path.insert(0, str(EXAMPLES))
+# The programs are imported too, and find each other as scripts of one folder do.
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+sys.path[:0] = [str(EXAMPLES), str(EXAMPLES / "frameworks")]
 
 pytest.register_assert_rewrite("contract")
