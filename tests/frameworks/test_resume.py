@@ -55,6 +55,7 @@ class Watched(subprocess.Popen):
 
 subprocess.Popen = Watched
 sys.argv = sys.argv[2:]
+sys.path.insert(0, str(pathlib.Path(program).parent))  # as for a script
 runpy.run_path(program, run_name="__main__")
 """
 
@@ -74,6 +75,7 @@ def at(event, arguments):
                 os.kill(os.getpid(), signal.SIGKILL)
 
 sys.argv = sys.argv[2:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))  # as for a script
 sys.addaudithook(at)
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
