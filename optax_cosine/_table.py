@@ -345,6 +345,7 @@ class _Phase(NamedTuple):
 def _phase(schedule: Table, index: Any) -> _Phase:
     index = index[None]
     end, *entries = _entry(index, (schedule.ends, *_columns(schedule)))
+    # The first has none before it: its index wraps, far beyond, where 0 is read.
     start = _entry(index - 1, schedule.ends, beyond=_ZERO)
     return _Phase(start, end, *entries)
 
