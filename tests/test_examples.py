@@ -105,3 +105,15 @@ def test_too_short_a_run_is_refused_with_a_sentence(tmp_path):
     job = run("one_schedule.py", "--steps", "9", folder=tmp_path)
     assert job.returncode == 2
     assert "--steps: must be a whole number from 10 to 2**31 - 1, got '9'" in job.stderr
+
+
+def test_neither_a_batch_nor_a_skipped_one_moves_the_clock(tmp_path):
+    job = run("wrappers.py", "--batches", "81", folder=tmp_path)
+    assert job.returncode == 0, job.stderr
+    made = re.findall(r"^batch +\d+, updates (\d+)", job.stdout, re.MULTILINE)
+    # Four batches for each; the tenth batch is the one that is skipped.
+    assert list(map(int, made)) == [(n - (n > 9)) // 4 for n in range(1, 21)]
+    rates = re.findall(r", updates (\d+), last rate (\S+)", job.stdout)
+    assert len(set(rates)) == 5  # one for each number of updates, 0 being as 1
+    assert re.search(r"^updates 20 of 20, last rate 0\.00", job.stdout, re.MULTILINE)
+    assert "nan" not in job.stdout
