@@ -6,7 +6,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from optax_cosine._checks import is_traced, no_rise, one_of, rate, whole_steps
-from optax_cosine._combine import Retimed, Spliced, on_device, spliced
+from optax_cosine._combine import Retimed, Spliced, on_device, splice
 from optax_cosine._instant import (
     Instant,
     exact,
@@ -81,7 +81,7 @@ def cooldown(
     kind, time_exponent = DECAYS[one_of("shape", shape, tuple(DECAYS))]
     steps = whole_steps("steps", steps)
     decay = phase(steps, kind, value, end_value, 1.0, time_exponent)
-    return spliced(schedule, length(at_step, _FLOAT), decay)
+    return splice(schedule, at_step, decay)
 
 
 def extend(
@@ -134,7 +134,7 @@ def extend(
     if not is_numpy(counts):
         counts = select(reached(counts, _ONE), counts, on_device(_ONE))
     rest = Retimed(schedule, np.asarray(1, np.int32), counts, steps, start)
-    return spliced(schedule, start, rest)
+    return splice(schedule, at_step, rest)
 
 
 def rewarm(
@@ -202,7 +202,7 @@ def rewarm(
             phase(decay, COSINE, peak_value, end_value),
         ]
     )
-    return spliced(schedule, length(at_step, _FLOAT), again)
+    return splice(schedule, at_step, again)
 
 
 def _fetched(schedule: Schedule) -> Schedule:

@@ -178,5 +178,5 @@ def test_a_population_in_training_is_split_over_the_devices():
         np.asarray(applied), np.asarray(rates(POPULATION, COUNTS[:20])), 8
     )
     expected, _ = trained(POPULATION)
-    # A rounding of Adam's quotient grows from step to step.
+    # A rounding of Adam's quotient grows from step to step, near 0 too: hence `atol`.
     np.testing.assert_allclose(weights, expected, rtol=1e-4, atol=1e-6)

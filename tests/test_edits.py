@@ -159,6 +159,7 @@ def test_at_step_and_the_schedule_may_be_traced(name, edit):
         assert np.isfinite(traced).all()
         if edit is not extended or may_be_extended(schedule, at_step):
             expected = np.asarray(edit(schedule, at_step)(COUNTS))
+            # Roundings of the largest value, 0.1 or 0.2, also where the value is 0.
             np.testing.assert_allclose(traced, expected, rtol=0, atol=1e-7)
         else:
             # What cannot be refused holds, where there was an end.
@@ -211,6 +212,7 @@ def test_the_schedule_of_a_live_state_is_edited_at_its_count(at_step, edit):
     for count in range(at_step, at_step + 25):
         _, opt_state = update(jnp.ones(()), opt_state)
         applied = np.asarray(optax.tree.get(opt_state, "learning_rate"))
+        # A hundredth of a rounding of 0.1, for values near 0.
         np.testing.assert_allclose(applied, edited(count), rtol=1e-6, atol=1e-9)
 
 
@@ -227,6 +229,7 @@ def test_a_live_state_is_edited_within_a_compiled_program():
     opt_state = tx.init(jnp.zeros(()))._replace(count=jnp.int32(40))
     (edited,) = oc.get_schedules(cooled_down(opt_state)).values()
     expected = oc.cooldown(CURVE, at_step=40, steps=10)(COUNTS)
+    # A hundredth of a rounding of 0.1, for values near 0.
     np.testing.assert_allclose(edited(COUNTS), expected, rtol=1e-6, atol=1e-9)
 
 

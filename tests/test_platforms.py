@@ -50,6 +50,7 @@ def test_every_schedule_is_built_on_every_platform(name):
         return case.build(**numbers)(counts)
 
     built = there_and_back(value, numbers, COUNTS)(numbers, COUNTS)
+    # A rounding of 0.1, for values near 0.
     np.testing.assert_allclose(built, plain(name)(COUNTS), rtol=2e-6, atol=1e-8)
 
 

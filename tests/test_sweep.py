@@ -87,6 +87,7 @@ def test_the_weights_are_those_of_a_single_run(example):
         setting = settings[index]
         single = example.alone(example.call(setting)(), setting.horizon, work)
         for one, many in zip(*map(jax.tree.leaves, (single, flat)), strict=True):
+            # Products are added in another order; weights near 0 differ by that.
             np.testing.assert_allclose(many[index], one, rtol=1e-3, atol=1e-5)
 
 
@@ -95,6 +96,7 @@ def test_optax_gives_the_same_accuracies(example):
     work = example.work_of(seed=0, longest=60)
     ours = example.sweep(settings, work, example.mesh_of())
     theirs = example.loop(settings, work)
+    # Far less than one digit of the test set.
     np.testing.assert_allclose(ours.accuracies, theirs.accuracies, atol=1e-6)
     assert theirs.times.programs == len(settings)
 
@@ -257,6 +259,7 @@ def test_eight_devices_give_the_accuracies_of_one():
         placed, shares, programs, accuracies = found
         assert placed == [[8, 8 // int(shards)]]  # devices, parts of the population
         assert (shares, programs) == (int(shards), 1)
+        # Far less than one digit of the test set.
         np.testing.assert_allclose(accuracies, expected, atol=1e-6)
 
 

@@ -118,6 +118,7 @@ def assert_rate(run: Run, schedule: Any, count: int) -> None:
 def assert_close(actual: Any, expected: Any, largest: float) -> None:
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        # Parameters are of the order of 1: a rounding of one that is near 0 is its.
         np.testing.assert_allclose(a, b, rtol=largest, atol=largest)
 
 

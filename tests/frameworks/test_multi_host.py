@@ -169,6 +169,7 @@ def assert_on_curve(result: Result) -> None:
 def assert_close(one: Result, other: Result) -> None:
     """As sums in another order of the same gradients, through Adam, let them be."""
     for name in PARAMS:
+        # Gradients are added in another order, and Adam divides by small ones.
         np.testing.assert_allclose(one.params[name], other.params[name], atol=1e-4)
 
 
