@@ -1,0 +1,21 @@
+"""This package beside its peers: `python -m benchmarks` measures and writes it down.
+
+Each comparison is a module with a function `compared(rounds)`:
+
+    accuracy.py       errors in units in the last place
+    calls.py          from Python, jitted, a whole curve
+    compiling.py      restarts and horizons
+    training_step.py  an optimizer step, and what it is compiled to
+    population.py     a sweep of 64
+    importing.py      `import optax_cosine` over `import optax`
+    growth.py         more phases, more members
+
+    __main__.py       the command; each comparison in a process of its own
+    processes.py      such a process
+    conditions.py     processor, versions, date
+    pictures.py       of the three that say most
+    peers.py          other libraries
+    report.py         RESULTS.md from results.json
+    timing.py         everything in turn
+    tables.py         what a comparison returns: tables of medians and ratios
+"""

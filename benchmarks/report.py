@@ -1,0 +1,38 @@
+"""What `results.json` holds, as a page."""
+
+from typing import Any
+
+from benchmarks.tables import markdown, read
+
+WHAT = """\
+Written by `python -m benchmarks`; nothing here was changed by hand. Times are medians,
+with quartiles in parentheses. What stands in one table was run in turn, round after
+round, in one process, in an order that changes; a ratio is the median of those of each
+round.
+"""
+
+
+def report(results: dict[str, Any]) -> str:
+    found = results["comparisons"].values()
+    columns = ["", "ours", "peer", "its figure", "over ours"]
+    summary = [row for comparison in found for row in comparison["summary"]]
+    tables = [table for comparison in found for table in comparison["tables"]]
+    conditions = list(results["conditions"].items())
+    return "\n".join(
+        [
+            "# Measured beside its peers\n",
+            WHAT,
+            page_table(["", "measured with"], conditions),
+            section("In one table", "", columns, summary),
+            *(section(**table) for table in tables),
+        ]
+    )
+
+
+def section(title: str, text: str, columns: Any, rows: Any) -> str:
+    above = f"{text}\n\n" if text else ""
+    return f"## {title}\n\n{above}{page_table(columns, rows)}"
+
+
+def page_table(columns: Any, rows: Any) -> str:
+    return markdown(columns, [[read(cell) for cell in row] for row in rows]) + "\n"

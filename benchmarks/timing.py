@@ -1,0 +1,74 @@
+"""Times that can be compared: everything in turn, round after round, medians."""
+
+import itertools
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from benchmarks import tables
+from benchmarks.tables import Spread
+
+SHORTEST = 5e-3  # seconds: below that the clock and the loop would be measured
+
+
+def seconds(function: Callable[[], Any], times: int) -> float:
+    start = time.perf_counter()
+    for _ in itertools.repeat(None, times):
+        result = function()
+    jax.block_until_ready(result)
+    return (time.perf_counter() - start) / times
+
+
+def often_enough(function: Callable[[], Any]) -> int:
+    times = 1
+    while (taken := seconds(function, times) * times) < SHORTEST:
+        times *= 2 if taken else 10
+    return times
+
+
+def alternating(
+    functions: dict[str, Callable[[], Any]], rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of a call of each, once a round, in an order that changes."""
+    for function in functions.values():
+        jax.block_until_ready(function())  # compiled before the clock starts
+    times = {name: often_enough(function) for name, function in functions.items()}
+    return in_turn(
+        {
+            name: lambda f=f, n=times[name]: seconds(f, n)
+            for name, f in functions.items()
+        },
+        rounds,
+    )
+
+
+def in_turn(
+    measurements: dict[str, Callable[[], float]], rounds: int
+) -> dict[str, list[float]]:
+    samples: dict[str, list[float]] = {name: [] for name in measurements}
+    names, order = list(measurements), random.Random(0)
+    for _ in range(rounds):
+        order.shuffle(names)
+        for name in names:
+            samples[name].append(measurements[name]())
+    return samples
+
+
+def rows(samples: dict[str, list[float]], ours: str) -> list[list[str | Spread]]:
+    """The name of each, its time, and how many times as long as ours it takes."""
+    return [
+        [name, tables.time(theirs), tables.ratio(theirs, samples[ours])]
+        for name, theirs in samples.items()
+    ]
+
+
+def pair(
+    what: str, samples: dict[str, list[float]], ours: str, peer: str
+) -> list[str | Spread]:
+    """A row of the summary."""
+    mine, theirs = samples[ours], samples[peer]
+    row = tables.time(mine), peer, tables.time(theirs), tables.ratio(theirs, mine)
+    return [what, *row]
