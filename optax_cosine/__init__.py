@@ -7,6 +7,7 @@ A schedule is a short table of phases, and one function evaluates it:
     _flax.py         schedules in flax.serialization
     _state.py        that state: schedules read and edited in it
     _edits.py        another future: cooldown, extend, rewarm
+    _plot.py         pictures of schedules (Matplotlib, optional)
     _units.py        how many updates a run has
     _named.py        the named curves                           (start here)
     _cycles.py       lengths and boundaries of restarts
@@ -17,6 +18,8 @@ A schedule is a short table of phases, and one function evaluates it:
     _schedule.py     what every schedule is: callable, pytree, value
     _instant.py      exact time: whole steps and a part of one
     _curve.py        fraction of a phase -> weight; the only trigonometry
+    _picture.py      a curve on an axis
+    _text.py         phases as rows, a curve as a line of blocks
     _checks.py       rules for arguments, wording of errors
 
 Imports go down this list only.
@@ -36,6 +39,7 @@ from optax_cosine._named import (
     warmup_stable_decay_schedule,
 )
 from optax_cosine._parts import constant, cosine, join, linear, stack
+from optax_cosine._plot import plot
 from optax_cosine._schedule import Schedule
 from optax_cosine._state import get_schedules, set_schedules
 from optax_cosine._units import count_updates
@@ -55,6 +59,7 @@ __all__ = [
     "inject_schedules",
     "join",
     "linear",
+    "plot",
     "retime",
     "rewarm",
     "set_schedules",

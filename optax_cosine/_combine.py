@@ -35,6 +35,7 @@ from optax_cosine._instant import (
     select,
 )
 from optax_cosine._schedule import Schedule, checked, known, plain
+from optax_cosine._text import Piece, cut
 
 _FLOAT = np.dtype(np.float32)  # of the parts of instants that no schedule holds
 
@@ -80,6 +81,14 @@ class Spliced(Schedule):
         since = plus(now, negative(at_step))
         then = self.then._value(since, at_once).astype(self._dtype)
         return lax.select(reached(now, at_step), then, before)
+
+    def _pieces(self) -> list[Piece]:
+        at_step = number(*self.at_step)
+        value = self.before._host_function()(at_step)
+        return cut(self.before._pieces(), at_step, value) + [
+            piece._replace(start=at_step + piece.start, stop=at_step + piece.stop)
+            for piece in self.then._pieces()
+        ]
 
     def _code(self) -> str:
         at_step = plain(number(*self.at_step))
@@ -161,6 +170,26 @@ class Retimed(Schedule):
         now = select(self.every > 1, stairs, now)
         now = plus(rescaled(now, steps, counts), offset)
         return self.schedule._value(now, at_once)
+
+    def _pieces(self) -> list[Piece]:
+        first, offset = self._host_function()(0), number(*self.offset)
+        wait = Piece(0, self._count_at(0), "hold", first, first)
+        pieces = [wait] if offset < 0 else []
+        for piece in self.schedule._pieces():
+            start, stop = self._count_at(piece.start), self._count_at(piece.stop)
+            if piece.start < offset:
+                piece = piece._replace(init_value=first)
+            if start < stop:
+                pieces.append(piece._replace(start=start, stop=stop))
+        return pieces
+
+    def _count_at(self, step: Any) -> Any:
+        """When a step of the schedule comes: at 0, if before."""
+        if step == math.inf:
+            return step
+        slowness = number(*self.counts) / Fraction(number(*self.steps))
+        count = max(0, (step - number(*self.offset)) * slowness)
+        return math.ceil(count) * int(self.every) if self.every > 1 else count
 
     def _code(self) -> str:
         stretch = number(*self.counts) / Fraction(number(*self.steps))

@@ -7,6 +7,7 @@ numbers are NumPy's and the count is a Python int; else from an `Instant`, under
 import abc
 import dataclasses
 import functools
+import html
 import math
 import numbers
 import operator
@@ -20,6 +21,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from optax_cosine import _text
 from optax_cosine._checks import LARGEST, LARGEST_RATE, is_traced, rate
 from optax_cosine._instant import (
     Instant,
@@ -31,7 +33,10 @@ from optax_cosine._instant import (
     saturated,
     select,
 )
+from optax_cosine._picture import Curve, html_picture
+from optax_cosine._text import Piece
 
+_BLOCKS_AT_MOST = 60
 _FLOAT32 = np.dtype(np.float32)
 
 
@@ -135,6 +140,22 @@ class Schedule(abc.ABC):
             # Trees of anything at all are mapped into this class, and shown by tools.
             return structure(self)
 
+    def __str__(self) -> str:
+        """The expression, the curve on one line, and the phases."""
+        if (values := self._shown()) is None:
+            return repr(self)
+        counts, curve, _ = curve_of(values, values._lap(), _BLOCKS_AT_MOST)
+        line = f"{_text.curve(curve)}  {counts[0]} to {counts[-1]:,}"
+        return "\n".join([repr(values), line, _text.table(values._pieces())])
+
+    def _repr_html_(self) -> str | None:
+        """The curve as a picture, and the phases, for a notebook."""
+        if (values := self._shown()) is None:
+            return None
+        picture = html_picture(curve_of(values, values._lap()))
+        code = f"<code>{html.escape(repr(values))}</code>"
+        return f"{code}<br>{picture}{_text.html_table(values._pieces())}"
+
     @abc.abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Every bit of the schedule, as JSON can hold it; `from_dict` reads it."""
@@ -160,6 +181,18 @@ class Schedule(abc.ABC):
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: what was derived from them belongs to this process."""
         return {name: vars(self)[name] for name in self.__dataclass_fields__}
+
+    def _shown(self) -> Any:
+        """With NumPy's leaves, if it can be shown by its values."""
+        try:
+            values = None if self._batch_shape else fetched(self)
+            return values if values is None or values._pieces() else None
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            return None
+
+    def _lap(self) -> int:
+        """To the end, or once through: counts that show all there is."""
+        return max(1, min(math.ceil(self._exact_total()), LARGEST))
 
     @property
     @abc.abstractmethod
@@ -199,8 +232,25 @@ class Schedule(abc.ABC):
         """The value at one instant, of `at_once` under evaluation."""
 
     @abc.abstractmethod
+    def _pieces(self) -> list[Piece]:
+        """What it does, from step 0 on; of a schedule of NumPy's leaves."""
+
+    @abc.abstractmethod
     def _code(self) -> str:
         """An expression that builds this schedule."""
+
+
+def sampled(total: int, number: int) -> list[int]:
+    """At most so many counts from 0 to a total, both of them included."""
+    number = min(number, total + 1)
+    return [total * i // (number - 1) for i in range(number)]
+
+
+def curve_of(schedule: Schedule, total: int, number: int = 10_000) -> Curve:
+    """Values of a schedule of NumPy's leaves, up to a total of 1 or more."""
+    counts = sampled(total, number)
+    starts = [float(piece.start) for piece in schedule._pieces()]
+    return Curve(counts, [float(schedule(count)) for count in counts], starts)
 
 
 def fetched(schedule: Schedule) -> Any:
@@ -222,7 +272,9 @@ def _has_value(leaf: Any) -> bool:
 def known(schedule: Schedule) -> Any:
     """The schedule with NumPy's leaves, for what needs their values."""
     if (values := fetched(schedule)) is None:
-        raise ValueError(f"the numbers of this schedule are not known here: {schedule}")
+        raise ValueError(
+            f"the numbers of this schedule are not known here: {schedule!r}"
+        )
     return values
 
 
@@ -353,6 +405,13 @@ class Product(Schedule):
             for schedule in (self.first, self.second)
         )
         return first * second
+
+    def _pieces(self) -> list[Piece]:
+        first, second = self.first._pieces(), self.second._pieces()
+        starts = sorted({piece.start for piece in (*first, *second)})
+        first = _text.split(first, starts, self.first._host_function())
+        second = _text.split(second, starts, self.second._host_function())
+        return list(map(_text.product, first, second))
 
     def _code(self) -> str:
         second = self.second._code()

@@ -32,6 +32,7 @@ from optax_cosine._instant import (
     select,
 )
 from optax_cosine._schedule import Schedule, frozen, known, plain
+from optax_cosine._text import Piece
 
 LINEAR, COSINE = 0, 1
 SHAPES = ("linear", "cosine")
@@ -115,6 +116,14 @@ class Table(Schedule):
             return _value_on_host(count, *rows[bisect.bisect_right(inner_ends, count)])
 
         return value
+
+    def _pieces(self) -> list[Piece]:
+        pieces = [
+            Piece(start, end, _shape(shape, first, last), first, last)
+            for start, end, shape, first, last, *_ in _rows_on_host(self)
+            if start < end
+        ]
+        return [*pieces, _what_follows(self, pieces)]
 
     def _value(self, now: Instant, at_once: int) -> Array:
         now = Instant(now.whole, now.part.astype(self._dtype))
@@ -270,6 +279,20 @@ def _phase_code(phase: Phase) -> str:
     bends = [bend for bend in bends if not bend.endswith("=1.0")]
     values = f"{init_value!r}, {end_value!r}, steps={phase.steps!r}"
     return f"{phase.shape}({values}{''.join(bends)})"
+
+
+def _shape(shape: int, init_value: float, end_value: float) -> str:
+    return "constant" if init_value == end_value else SHAPES[shape]
+
+
+def _what_follows(schedule: Table, pieces: Sequence[Piece]) -> Piece:
+    after = int(schedule.after)
+    if not pieces:  # traced lengths of 0, fetched
+        last = float(schedule.end_values[-1])
+        return Piece(0, math.inf, "hold", last, last)
+    first, last = pieces[0].init_value, pieces[-1].end_value
+    values = {HOLD: (last, last), MIRROR: (last, first), REPEAT: (first, last)}[after]
+    return Piece(schedule._exact_total(), math.inf, AFTER[after], *values)
 
 
 def _rows_on_host(schedule: Table) -> list[tuple[Any, ...]]:

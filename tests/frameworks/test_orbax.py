@@ -313,7 +313,7 @@ def test_a_program_that_is_configured_otherwise_follows_the_saved_curve(
 def reconciled(opt_state: Any, schedule: Any, keep: str) -> Any:
     """As in examples/resume.py."""
     if (saved := oc.get_schedules(opt_state)["learning_rate"]) != schedule:
-        print(f"saved: {saved}, configured: {schedule}")
+        print(f"saved: {saved!r}, configured: {schedule!r}")
         chosen = schedule if keep == "configured" else saved
         opt_state = oc.set_schedules(opt_state, learning_rate=chosen)
     return opt_state

@@ -1,0 +1,107 @@
+"""Schedules as a picture."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from optax_cosine._checks import whole_steps
+from optax_cosine._picture import Curve, draw, label_axis, new_axis
+from optax_cosine._schedule import Schedule, checked, curve_of, known, sampled
+
+_LAPS = 3  # that are drawn of what has no end
+_LONGEST_LABEL = 50
+
+
+def plot(schedules: Any, total_steps: int | None = None, *, ax: Any = None) -> Any:
+    """Draw one schedule, or several, on a Matplotlib axis.
+
+    Use it to look at a curve before it is trusted, beside others or one of Optax's. In
+    a notebook a schedule displays itself; `print(schedule)` draws it in a terminal.
+
+    Drawn is `schedule(count)` for `count` from 0 to `total_steps`, with a faint line
+    wherever a phase starts. For a logarithmic axis: `plot(...).set_yscale("log")`.
+
+    Args:
+        schedules: One schedule, a list of them, or a dict with names for the legend.
+            Any function of a count will do if `total_steps` is given.
+        total_steps: Optimizer updates to draw, a whole number from 1. By default the
+            end of the last one to end; where none ends, three laps.
+        ax: A Matplotlib axis. By default that of `matplotlib.pyplot.gca()`.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ModuleNotFoundError: Matplotlib, the extra `plot`, is not installed.
+        TypeError: What is to be drawn is no schedule.
+        ValueError: There is none to draw, one is a stack or traced, or `total_steps` is
+            out of range, or missing for a function that does not tell its end.
+
+    Examples:
+        >>> import matplotlib.figure
+        >>> import optax_cosine as oc
+        >>> ax = matplotlib.figure.Figure().add_subplot()
+        >>> schedule = oc.cosine_annealing_schedule(0.1, 100)
+        >>> ax = oc.plot({"as planned": schedule, "half": schedule * 0.5}, ax=ax)
+        >>> [line.get_label() for line in ax.lines]
+        ['as planned', 'half']
+
+    References:
+        Matplotlib, `matplotlib.axes.Axes.plot`.
+    """
+    named = _named(schedules)
+    total = _drawn_steps(named.values(), total_steps)
+    axis = new_axis() if ax is None else ax
+    for name, schedule in named.items():
+        draw(axis, _curve(schedule, total), name)
+    label_axis(axis)
+    if len(named) > 1 or isinstance(schedules, Mapping):
+        axis.legend(fontsize="small")
+    return axis
+
+
+def _named(schedules: Any) -> dict[Any, Callable]:
+    if isinstance(schedules, Mapping):
+        named = {str(name): _known(schedule) for name, schedule in schedules.items()}
+    elif callable(schedules):
+        return {None: _known(schedules)}
+    elif isinstance(schedules, Iterable):
+        known = [_known(schedule) for schedule in schedules]
+        named = {_label(i, schedule): schedule for i, schedule in enumerate(known)}
+    else:
+        raise TypeError(f"plot draws schedules, got {schedules!r}.")
+    if not named:
+        raise ValueError("plot needs at least one schedule.")
+    return named
+
+
+def _label(index: int, schedule: Callable) -> str:
+    text = f"{index}: {schedule!r}"
+    short = len(text) <= _LONGEST_LABEL
+    return text if short else text[: _LONGEST_LABEL - 3] + "..."
+
+
+def _known(schedule: Any) -> Callable:
+    if isinstance(schedule, Schedule):
+        return known(checked("schedules", schedule))
+    if not callable(schedule):
+        raise TypeError(f"plot draws schedules, got {schedule!r}.")
+    return schedule
+
+
+def _drawn_steps(schedules: Iterable[Callable], total_steps: int | None) -> int:
+    if total_steps is not None:
+        return whole_steps("total_steps", total_steps)
+    ours = [schedule for schedule in schedules if isinstance(schedule, Schedule)]
+    ends = [x.total_steps for x in ours if not x._endless]
+    laps = [_LAPS * x._exact_total() for x in ours]
+    if not ours:
+        raise ValueError("total_steps is needed to draw a function that has no end.")
+    return max(1, math.ceil(max(ends or laps)))
+
+
+def _curve(schedule: Callable, total: int) -> Curve:
+    if isinstance(schedule, Schedule):
+        return curve_of(schedule, total)
+    counts = sampled(total, 1_000)
+    return Curve(counts, [float(schedule(count)) for count in counts], [])
