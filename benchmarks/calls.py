@@ -101,6 +101,7 @@ def compared(rounds: int) -> Comparison:
             ),
             timing.pair("a call of the jitted function", compiled, "ours", "Optax"),
             timing.pair(f"a curve of {COUNTS:,} counts", curve, "ours", "Optax"),
+            timing.pair("the same, warm-up", curve, "ours, warm-up", "Optax, warm-up"),
         ],
         {name: statistics.median(times) for name, times in python.items()},
     )

@@ -135,7 +135,7 @@ def medians(name: str, samples: dict) -> list[list[float]]:
 def compared(rounds: int) -> Comparison:
     samples = restarts(rounds)
     horizons = timing.in_turn({ONE: horizons_ours, EACH: horizons_optax}, rounds)
-    thousand = {name: samples[name, 1_000] for name in NAMES}
+    one, thousand = ({name: samples[name, n] for name in NAMES} for n in (1, 1_000))
     return Comparison(
         [
             Table(
@@ -144,7 +144,7 @@ def compared(rounds: int) -> Comparison:
                 "cleared; and the equations of the program that was traced. Keras "
                 "finds a restart by a logarithm and misses some.",
                 [
-                    "restarts",
+                    "cycles",
                     "ours",
                     "Optax",
                     "Keras",
@@ -163,6 +163,7 @@ def compared(rounds: int) -> Comparison:
             ),
         ],
         [
+            timing.pair("no restart, compiled", one, "ours", "Optax"),
             timing.pair("1,000 restarts, compiled", thousand, "ours", "Optax"),
             timing.pair(f"{len(HORIZONS)} horizons, compiled", horizons, ONE, EACH),
         ],

@@ -43,8 +43,8 @@ def compared(rounds: int) -> Comparison:
                 "In a fresh process, one after the other, from bytecode.",
                 ["", "time", "of `import optax`"],
                 [
-                    ["import optax", optax, None],
-                    ["then import optax_cosine", ours, share],
+                    ["import optax", tables.time(optax), None],
+                    ["then import optax_cosine", tables.time(ours), share],
                 ],
             )
         ],

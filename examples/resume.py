@@ -188,7 +188,8 @@ def reconciled(opt_state: Any, schedule: oc.Schedule, keep: str) -> Any:
     The pattern for a program of your own: where they differ, print both and choose.
     """
     if (saved := oc.get_schedules(opt_state)["learning_rate"]) != schedule:
-        print(f"saved curve:      {saved!r}\nconfigured curve: {schedule!r}\nkept: {keep}")
+        print(f"saved curve:      {saved!r}\nconfigured curve: {schedule!r}")
+        print(f"kept: {keep}")
         chosen = schedule if keep == "configured" else saved
         opt_state = oc.set_schedules(opt_state, learning_rate=chosen)
     return opt_state

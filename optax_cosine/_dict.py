@@ -26,6 +26,8 @@ def from_dict(values: Mapping[str, Any]) -> Any:
     Use it for schedules kept as JSON: beside a checkpoint, in a log, in a file of
     settings.
 
+    The formula is `from_dict(schedule.to_dict()) == schedule`.
+
     Args:
         values: What `Schedule.to_dict` returned, before or after a turn through JSON.
 

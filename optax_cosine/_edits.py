@@ -35,7 +35,8 @@ def cooldown(
 ) -> Spliced:
     """From the value that a schedule has at a step down to `end_value`.
 
-    Use it to end a run early, or to branch a finished model off a run that goes on.
+    Use it to end a run early, or to branch a finished model off a run that goes on. A
+    step in the future holds the course until then.
 
     With `value = schedule(at_step)`, it is::
 

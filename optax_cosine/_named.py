@@ -323,10 +323,16 @@ def cosine_restarts_schedule(
 
     Use it for snapshots of several minima, and for long runs without a fixed end.
 
-    Cycle k, counted from 0, is `max(1, round(cycle_steps * cycle_steps_factor**k))`
-    steps long. It rises from `init_value` along a line of `cycle_warmup_steps`, then
-    anneals from `peak_value * peak_factor**k` to `end_value * end_factor**k`.
-    Boundaries are integers: every restart is at its step, at its peak, to the bit.
+    With `t` the steps gone by in cycle k, counted from 0, the value from step
+    `cycle_warmup_steps` of the cycle on is::
+
+        steps = max(1, round(cycle_steps * cycle_steps_factor**k))
+        peak, end = peak_value * peak_factor**k, end_value * end_factor**k
+        x = (t - cycle_warmup_steps) / (steps - cycle_warmup_steps)
+        value = end + (peak - end) * (1 + cos(pi * x)) / 2
+
+    Until then it rises along a line from `init_value` to the peak. Boundaries are
+    integers: every restart is at its step, at its peak, to the bit.
 
     Args:
         peak_value: Rate at the start of the first cycle. A finite scalar, as all rates.

@@ -165,8 +165,8 @@ def join(*schedules: Schedule, after: str = "hold") -> Schedule:
     Use it to build any curve from parts. Parts melt into one table, which costs the
     same to evaluate however many they are.
 
-    With T the sum of the lengths so far, schedule k gives `schedules[k](count - T)`
-    from count T on. At a boundary the new one counts.
+    The formula is `schedules[k](count - T)` from count T on, the sum of the lengths so
+    far. At a boundary the new one counts.
 
     Args:
         *schedules: Schedules of this library. The last may have no end.
@@ -256,8 +256,8 @@ def stack(schedules: Iterable[Schedule]) -> Any:
     Use it to train models with different schedules, of different kinds too, in one
     program. Tables are padded with empty phases, which are never found.
 
-    Member k of the stack, `jax.tree.map(lambda leaf: leaf[k], stacked)`, gives the
-    values of `schedules[k]`.
+    The formula is `member(count) == schedules[k](count)`, for member k of the stack,
+    `jax.tree.map(lambda leaf: leaf[k], stacked)`.
 
     Args:
         schedules: Schedules of this library: tables, or all combined alike.

@@ -18,8 +18,8 @@ def plot(schedules: Any, total_steps: int | None = None, *, ax: Any = None) -> A
     Use it to look at a curve before it is trusted, beside others or one of Optax's. In
     a notebook a schedule displays itself; `print(schedule)` draws it in a terminal.
 
-    Drawn is `schedule(count)` for `count` from 0 to `total_steps`, with a faint line
-    wherever a phase starts. For a logarithmic axis: `plot(...).set_yscale("log")`.
+    The formula is `schedule(count)`, for `count` from 0 to `total_steps`; a faint line
+    marks the start of a phase. For a logarithmic axis: `plot(...).set_yscale("log")`.
 
     Args:
         schedules: One schedule, a list of them, or a dict with names for the legend.

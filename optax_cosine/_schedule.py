@@ -47,9 +47,9 @@ class Schedule(abc.ABC):
     argument of a jitted function, a part of an optimizer state, something to stack, to
     save, to differentiate (with `allow_int=True`, as boundaries are integers).
 
-    Update k, from 1, uses the value at count k - 1. Before 0 the first value holds,
-    after `total_steps` the last one. Times or divided by a number a schedule is scaled;
-    `first * second` is `first(count) * second(count)`.
+    The formula is `schedule(count)`, the value that update `count + 1` uses. Before 0
+    the first value holds, after `total_steps` the last one. Times or divided by a
+    number a schedule is scaled; `first * second` is `first(count) * second(count)`.
 
     Two schedules are equal if they hold the same numbers in the same places. Hashes
     agree with that where all leaves are NumPy's, as builders make them of plain

@@ -63,12 +63,68 @@ def test_pictures_in_the_readme_exist():
         assert (ROOT / picture).is_file()
 
 
+def test_the_tables_of_the_readme_name_all_that_is_public():
+    rows = re.findall(r"^\| `(\w+)\(", README, re.MULTILINE)
+    assert sorted([*rows, "Schedule"]) == sorted(oc.__all__)
+    assert "`Schedule(count)`" in README
+
+
 @pytest.mark.parametrize("name", oc.__all__)
-def test_a_public_name_is_in_the_readme_and_fully_documented(name):
-    assert f"`{name}(" in README
+def test_a_public_name_is_fully_documented(name):
     documentation = inspect.getdoc(getattr(oc, name)) or ""
+    first, empty, *_ = documentation.splitlines()
+    assert first.endswith(".")
+    assert not empty
+    assert "\nUse " in documentation
+    assert "::\n" in documentation or "The formula is `" in documentation
     for section in ("Args:", "Returns:", "Raises:", "Examples:", "References:", ">>> "):
         assert section in documentation
+
+
+@pytest.mark.parametrize("name", sorted(set(oc.__all__) - {"Schedule"}))
+def test_every_argument_is_documented(name):
+    documentation = inspect.getdoc(getattr(oc, name)) or ""
+    arguments = documentation.partition("Args:\n")[2].partition("\nReturns:")[0]
+    documented = re.findall(r"^    \*{0,2}(\w+): ", arguments, re.MULTILINE)
+    assert documented == list(inspect.signature(getattr(oc, name)).parameters)
+
+
+def test_the_reference_lists_all_that_is_public():
+    page = (ROOT / "docs" / "api.md").read_text()
+    listed = re.findall(r"^\.\. auto\w+:: (\w+)$", page, re.MULTILINE)
+    assert sorted(listed) == sorted(oc.__all__)
+
+
+PAGES = [
+    path
+    for pattern in ("*.md", "docs/*.md", ".github/*.md", "benchmarks/*.md")
+    for path in sorted(ROOT.glob(pattern))
+]
+
+
+def links(page: pathlib.Path) -> list[str]:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", text))
+
+
+def headings(page: pathlib.Path) -> set[str]:
+    """As they are linked to."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_link_is_dead(page):
+    for link in links(page):
+        if link.startswith("https://"):
+            continue
+        name, _, heading = link.partition("#")
+        target = (page.parent / name) if name else page
+        if target.parent.name == "_pictures":
+            assert f'"{target.stem}"' in (ROOT / "docs" / "pictures.py").read_text()
+            continue
+        assert target.exists(), link
+        assert not heading or heading in headings(target), link
 
 
 def test_the_version_is_that_of_the_metadata():

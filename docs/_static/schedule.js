@@ -1,0 +1,213 @@
+"use strict";
+
+// The schedule behind the page, without the page: from settings to phases, to values
+// and to Python. Settings are numbers: `peak` and `floor` are rates; `length`, `warmup`
+// and `hold` count the updates of a cycle; `cycles` is how often there is one.
+//
+// A classic script, not a module, so that the page also works when opened as a file.
+
+const schedules = (() => {
+  const LARGEST = 2 ** 31 - 1; // the last count of the library
+  const SMALLEST_RATE = 2 ** -126; // the smallest normal float32
+  const LARGEST_RATE = (2 - 2 ** -23) * 2 ** 126; // half of the largest float32
+  const MOST_CYCLES = 1000; // more could not be told apart in the picture
+
+  // The table: one row for each phase that has any steps.
+  const phases = (settings) =>
+    Array.from({ length: settings.cycles }, (_, k) =>
+      cycle(settings, k * settings.length),
+    ).flat();
+
+  function cycle({ peak, floor, length, warmup, hold }, start) {
+    const [top, low] = [Math.fround(peak), Math.fround(floor)]; // as they are stored
+    const warm = start + warmup;
+    const held = warm + hold;
+    return [
+      { name: "warm-up", start, end: warm, from: 0, to: top },
+      { name: "hold", start: warm, end: held, from: top, to: top },
+      { name: "annealing", start: held, end: start + length, from: top, to: low },
+    ].filter((phase) => phase.start < phase.end);
+  }
+
+  const total = (table) => table.at(-1).end;
+
+  // At a boundary the new phase counts; past the end the last value holds.
+  function value(table, count) {
+    const now = Math.min(Math.max(count, 0), total(table));
+    return valueIn(table.find((phase) => now < phase.end) ?? table.at(-1), now);
+  }
+
+  // From the nearer end of the phase, so that both ends are exact.
+  function valueIn({ name, start, end, from, to }, count) {
+    let gone = (count - start) / (end - start);
+    let left = (end - count) / (end - start);
+    if (name === "annealing") [gone, left] = eased(gone, left);
+    return gone < left ? from + (to - from) * gone : to + (from - to) * left;
+  }
+
+  // The squared sine of half the angle: 1 - cos would cancel near the ends.
+  function eased(gone, left) {
+    const small = Math.sin((Math.PI / 2) * Math.min(gone, left)) ** 2;
+    return gone < left ? [small, 1 - small] : [1 - small, small];
+  }
+
+  // Every count of a short schedule; of a long one so many that no corner is missed.
+  function points(table, most = 1200) {
+    const share = Math.max(8, Math.ceil(most / table.length));
+    const last = total(table);
+    const inside = table.flatMap((phase) => {
+      const steps = phase.end - phase.start;
+      const few = phase.name === "annealing" ? share : 2;
+      return evenly(phase.start, phase.end - 1, last < most ? steps : few).map(
+        (count) => ({ count, rate: valueIn(phase, count) }),
+      );
+    });
+    return [...inside, { count: last, rate: value(table, last) }];
+  }
+
+  function evenly(first, last, number) {
+    const gaps = Math.min(number - 1, last - first);
+    if (gaps < 1) return [first];
+    return Array.from({ length: gaps + 1 }, (_, k) =>
+      Math.round(first + ((last - first) * k) / gaps),
+    );
+  }
+
+  // What the library would refuse: a sentence, and the settings it is about; or null.
+  function mistake(settings) {
+    const { peak, floor, length, cycles, warmup, hold } = settings;
+    if (!(peak >= SMALLEST_RATE && peak <= LARGEST_RATE)) {
+      return refusal(["peak"], "The peak must be from 1.2e-38 to 1.7e38.");
+    }
+    if (floor !== 0 && !(floor >= SMALLEST_RATE && floor <= LARGEST_RATE)) {
+      return refusal(["floor"], "The floor must be 0 or from 1.2e-38 to 1.7e38.");
+    }
+    if (Math.fround(floor) > Math.fround(peak)) {
+      return refusal(
+        ["floor", "peak"],
+        `Floor ${rateText(floor)} is above peak ${rateText(peak)}; the floor is a ` +
+          `rate, not a ratio: for a tenth of the peak write ${tenth(peak)}.`,
+      );
+    }
+    for (const [name, words, least, largest] of [
+      ["length", "The length", 1, LARGEST],
+      ["warmup", "The warm-up", 0, LARGEST],
+      ["hold", "The hold", 0, LARGEST],
+      ["cycles", "The number of cycles", 1, MOST_CYCLES],
+    ]) {
+      if (!isWhole(settings[name], least, largest)) {
+        const range = `from ${least} to ${largest.toLocaleString("en-US")}`;
+        return refusal([name], `${words} must be a whole number ${range}.`);
+      }
+    }
+    if (warmup + hold > length) {
+      const names = ["warmup", "hold", "length"].filter((name) => settings[name] > 0);
+      const parts = [
+        warmup && `warm-up ${stepsText(warmup)}`,
+        hold && `hold ${stepsText(hold)}`,
+      ];
+      const sum = parts.filter(Boolean).join(" + ");
+      return refusal(
+        names,
+        `${sum[0].toUpperCase() + sum.slice(1)} is more than the length ` +
+          `${stepsText(length)}.`,
+      );
+    }
+    if (cycles * length > LARGEST) {
+      const all = `${cycles} cycles of ${stepsText(length)} updates`;
+      return refusal(["cycles", "length"], `${all} do not fit in 2**31 - 1 updates.`);
+    }
+    return null;
+  }
+
+  const refusal = (names, sentence) => ({ names, sentence });
+
+  const isWhole = (number, least, largest) =>
+    Number.isInteger(number) && number >= least && number <= largest;
+
+  const tenth = (rate) => rateText(Number((rate / 10).toPrecision(15)));
+
+  // The shortest call that builds the schedule, with no argument that is a default.
+  function python(settings) {
+    const { peak, floor, length, cycles, warmup, hold } = settings;
+    if (cycles > 1 && hold > 0) return joined(settings);
+    if (cycles > 1) {
+      return call("cosine_restarts_schedule", {
+        peak_value: rateText(peak),
+        cycle_steps: stepsText(length),
+        num_cycles: stepsText(cycles),
+        end_value: floor && rateText(floor),
+        cycle_warmup_steps: warmup && stepsText(warmup),
+      });
+    }
+    if (warmup > 0 || hold > 0) {
+      return call("warmup_cosine_annealing_schedule", {
+        peak_value: rateText(peak),
+        total_steps: stepsText(length),
+        warmup_steps: stepsText(warmup),
+        hold_steps: hold && stepsText(hold),
+        end_value: floor && rateText(floor),
+      });
+    }
+    return call("cosine_annealing_schedule", {
+      init_value: rateText(peak),
+      decay_steps: stepsText(length),
+      end_value: floor && rateText(floor),
+    });
+  }
+
+  function call(builder, values) {
+    const given = Object.entries(values).filter(([, text]) => text);
+    return `oc.${builder}(${given.map((pair) => pair.join("=")).join(", ")})`;
+  }
+
+  // No builder has a hold in each cycle, so the parts of one are joined many times.
+  function joined({ peak, floor, length, cycles, warmup, hold }) {
+    const [top, low] = [rateText(peak), rateText(floor)];
+    const decay = length - warmup - hold;
+    const parts = [
+      warmup && `oc.linear(0.0, ${top}, steps=${stepsText(warmup)})`,
+      `oc.constant(${top}, steps=${stepsText(hold)})`,
+      decay && `oc.cosine(${top}, ${low}, steps=${stepsText(decay)})`,
+    ];
+    return `oc.join(*[${parts.filter(Boolean).join(", ")}] * ${stepsText(cycles)})`;
+  }
+
+  // A Python float of fewest digits, 0.1 or 3e-4.
+  function rateText(rate) {
+    const plain = Number.isInteger(rate) ? `${rate}.0` : String(rate);
+    const scientific = rate.toExponential().replace("+", "");
+    return scientific.length < plain.length ? scientific : plain;
+  }
+
+  // The float32 nearest to a value, in the fewest digits that are read as it.
+  function float32Text(value) {
+    const stored = Math.fround(value);
+    let digits = 1;
+    while (Math.fround(Number(stored.toPrecision(digits))) !== stored) digits += 1;
+    return rateText(Number(stored.toPrecision(digits)));
+  }
+
+  // A Python int, 10_000.
+  const stepsText = (steps) => String(steps).replace(/\B(?=(\d{3})+$)/g, "_");
+
+  // What was typed, as Python would read it; NaN where it is no number.
+  const number = (text) =>
+    /^\s*[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i.test(text)
+      ? Number(text.replaceAll("_", ""))
+      : NaN;
+
+  return {
+    LARGEST,
+    phases,
+    total,
+    value,
+    points,
+    mistake,
+    python,
+    number,
+    rateText,
+    float32Text,
+    stepsText,
+  };
+})();
