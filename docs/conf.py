@@ -20,4 +20,16 @@ html_title = project
 html_static_path = ["_static"]
 html_copy_source = False
 myst_heading_anchors = 3
+default_role = "code"  # single backticks, as the docstrings have them
+autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it in words
+
+
+def without_blank_last_lines(app, name, source):
+    """Of examples in Markdown, whose expected output an empty line has to end."""
+    del app, name
+    source[0] = source[0].replace("\n\n```\n", "\n```\n")
+
+
+def setup(app):
+    app.connect("source-read", without_blank_last_lines)
