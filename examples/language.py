@@ -342,7 +342,7 @@ def main(arguments: list[str] | None = None) -> None:
     path = options.out / "language.png"
     draw(courses, path)
     for name, run in runs.items():
-        print(f"{name:<14} {curve(run)}")
+        print(f"{name:<14} {curve(run)!r}")
     print(table(courses))
     print(f"sample: {line_of_text(runs[LONGER].params, options.seed)}")
     print(f"picture: {path}")

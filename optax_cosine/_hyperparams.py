@@ -37,6 +37,11 @@ class Hyperparams(NamedTuple):
 
 
 def factory_of(make: Callable[..., Any], static_args: str | Iterable[str]) -> Factory:
+    if not callable(make):
+        raise TypeError(
+            "inject_schedules takes the function that makes an optimizer, as in "
+            f"inject_schedules(optax.adamw)(learning_rate=...), got {make!r}."
+        )
     static = {static_args} if isinstance(static_args, str) else set(static_args)
     factory = Factory(make, inspect.signature(make).parameters, frozenset(static))
     takes_any = any(x.kind is x.VAR_KEYWORD for x in factory.parameters.values())

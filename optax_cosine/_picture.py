@@ -42,6 +42,9 @@ def label_axis(axis: Any) -> None:
     axis.set(xlabel="optimizer updates", ylabel="value")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.xaxis.set_major_formatter("{x:,.0f}")
+    # 3e-04 and its like would need more room than a default figure leaves.
+    if hasattr(formatter := axis.yaxis.get_major_formatter(), "set_powerlimits"):
+        formatter.set_powerlimits((-3, 4))
 
 
 def html_picture(curve: Curve) -> str:

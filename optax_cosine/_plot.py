@@ -25,7 +25,8 @@ def plot(schedules: Any, total_steps: int | None = None, *, ax: Any = None) -> A
         schedules: One schedule, a list of them, or a dict with names for the legend.
             Any function of a count will do if `total_steps` is given.
         total_steps: Optimizer updates to draw, a whole number from 1. By default the
-            end of the last one to end; where none ends, three laps.
+            latest end among them; three laps where all are endless. Of a very long
+            one draw the start: `plot(schedule, 20_000)`.
         ax: A Matplotlib axis. By default that of `matplotlib.pyplot.gca()`.
 
     Returns:
@@ -96,7 +97,10 @@ def _drawn_steps(schedules: Iterable[Callable], total_steps: int | None) -> int:
     ends = [x.total_steps for x in ours if not x._endless]
     laps = [_LAPS * x._exact_total() for x in ours]
     if not ours:
-        raise ValueError("total_steps is needed to draw a function that has no end.")
+        raise ValueError(
+            "total_steps is needed for a function that does not tell its end: "
+            "plot(schedule, 10_000)."
+        )
     return max(1, math.ceil(max(ends or laps)))
 
 

@@ -273,7 +273,8 @@ def known(schedule: Schedule) -> Any:
     """The schedule with NumPy's leaves, for what needs their values."""
     if (values := fetched(schedule)) is None:
         raise ValueError(
-            f"the numbers of this schedule are not known here: {schedule!r}"
+            "the numbers of this schedule are not known here: it is traced, or its "
+            f"arrays are gone, {schedule!r}"
         )
     return values
 
@@ -285,7 +286,7 @@ def checked(name: str, value: Any) -> Any:
     if value._batch_shape:
         raise ValueError(
             f"{name} must be one schedule, got a stack of batch shape "
-            f"{value._batch_shape}: take it apart under jax.vmap."
+            f"{value._batch_shape}: for one write jax.tree.map(lambda x: x[0], stack)."
         )
     return value
 

@@ -24,7 +24,7 @@ class Piece(NamedTuple):
 
 
 def cut(pieces: Sequence[Piece], at_step: Any, value: float) -> list[Piece]:
-    """Those before a step, at which the last of them has come to a value."""
+    """Those before a step; the last of them is cut there, where it ends at `value`."""
     before = [piece for piece in pieces if piece.start < at_step]
     last = before[-1:]
     if last and last[0].stop > at_step:

@@ -532,3 +532,10 @@ def test_a_factory_that_cannot_work_with_arrays_gets_advice():
         jax.jit(tx.init)(jnp.ones(1))
     assert "stubborn got learning_rate as scalar arrays" in caught.value.__notes__[0]
     assert "static_args" in caught.value.__notes__[0]
+
+
+def test_an_optimizer_in_place_of_its_function_is_refused():
+    message = r"inject_schedules takes the function that makes an optimizer, as in"
+    optimizer: Any = optax.adamw(0.1)
+    with pytest.raises(TypeError, match=message):
+        oc.inject_schedules(optimizer)

@@ -58,7 +58,7 @@ def test_any_function_is_drawn_for_so_many_steps(ax):
     oc.plot({"ours": COSINE, "Optax": theirs}, total_steps=20, ax=ax)
     assert ax.lines[1].get_ydata()[:3] == pytest.approx([1.0, 0.9, 0.8])
     assert [len(line.get_xdata()) for line in ax.lines] == [21, 21]
-    with pytest.raises(ValueError, match="total_steps is needed to draw a function"):
+    with pytest.raises(ValueError, match="total_steps is needed for a function that"):
         oc.plot(theirs, ax=ax)
 
 

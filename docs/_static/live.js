@@ -342,7 +342,7 @@ const live = (() => {
     const rate = schedules.value(table, count);
     const [x, y] = [view.x(count), view.y(rate)];
     const output = byId("reading");
-    output.textContent = `${float32Text(rate)} at update ${grouped(count)}`;
+    output.textContent = `${float32Text(rate)} at count ${grouped(count)}`;
     const half = output.offsetWidth / 2;
     const center = Math.min(Math.max(x, MARGIN.left + half), view.width - half);
     output.style.left = `${center - half}px`;

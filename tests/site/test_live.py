@@ -222,7 +222,7 @@ def test_the_curve_is_read_under_the_pointer(page, address):
 
 
 def read(page) -> tuple[float, int]:
-    rate, count = page.locator("#live-reading").text_content().split(" at update ")
+    rate, count = page.locator("#live-reading").text_content().split(" at count ")
     return float(rate), int(count.replace(",", ""))
 
 
