@@ -286,7 +286,8 @@ def checked(name: str, value: Any) -> Any:
     if value._batch_shape:
         raise ValueError(
             f"{name} must be one schedule, got a stack of batch shape "
-            f"{value._batch_shape}: for one write jax.tree.map(lambda x: x[0], stack)."
+            f"{value._batch_shape}: take it apart under jax.vmap, or write "
+            "jax.tree.map(lambda x: x[0], stack) for one."
         )
     return value
 
