@@ -84,8 +84,8 @@ class Spliced(Schedule):
 
     def _pieces(self) -> list[Piece]:
         at_step = number(*self.at_step)
-        value = self.before._host_function()(at_step)
-        return cut(self.before._pieces(), at_step, value) + [
+        before = self.before._pieces()
+        return cut(before, at_step, self.before._host_function()) + [
             piece._replace(start=at_step + piece.start, stop=at_step + piece.stop)
             for piece in self.then._pieces()
         ]
@@ -124,7 +124,9 @@ class Retimed(Schedule):
         return self.schedule._dtype
 
     def _exact_total(self) -> Any:
-        left = max(self.schedule._exact_total() - number(*self.offset), 0)
+        left = self.schedule._exact_total()
+        if not self._endless:
+            left = max(left - number(*self.offset), 0)
         total = Fraction(left) * number(*self.counts) / number(*self.steps)
         return math.ceil(total) * int(self.every) if self.every > 1 else total
 
@@ -172,16 +174,15 @@ class Retimed(Schedule):
         return self.schedule._value(now, at_once)
 
     def _pieces(self) -> list[Piece]:
-        first, offset = self._host_function()(0), number(*self.offset)
-        wait = Piece(0, self._count_at(0), "hold", first, first)
-        pieces = [wait] if offset < 0 else []
+        value, wait = self._host_function(), self._count_at(0)
+        pieces = [Piece(0, wait, "hold", value(0), value(0))]
         for piece in self.schedule._pieces():
             start, stop = self._count_at(piece.start), self._count_at(piece.stop)
-            if piece.start < offset:
-                piece = piece._replace(init_value=first)
-            if start < stop:
-                pieces.append(piece._replace(start=start, stop=stop))
-        return pieces
+            # Stairs need not come upon the very step at which a phase starts.
+            pieces.append(
+                Piece(start, stop, piece.shape, value(start), piece.end_value)
+            )
+        return [piece for piece in pieces if piece.start < piece.stop]
 
     def _count_at(self, step: Any) -> Any:
         """When a step of the schedule comes: at 0, if before."""

@@ -40,8 +40,10 @@ def draw(axis: Any, curve: Curve, label: str | None) -> None:
 def label_axis(axis: Any) -> None:
     """With the units of every schedule."""
     axis.set(xlabel="optimizer updates", ylabel="value")
-    axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.xaxis.set_major_formatter("{x:,.0f}")
+    # An axis may be logarithmic, or have ticks of the user's own: they stay.
+    if type(locator := axis.xaxis.get_major_locator()).__name__ == "AutoLocator":
+        locator.set_params(integer=True)
+        axis.xaxis.set_major_formatter("{x:,.0f}")
     # 3e-04 and its like would need more room than a default figure leaves.
     if hasattr(formatter := axis.yaxis.get_major_formatter(), "set_powerlimits"):
         formatter.set_powerlimits((-3, 4))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from optax_cosine._checks import whole_steps
+from optax_cosine._checks import LARGEST, whole
 from optax_cosine._picture import Curve, draw, label_axis, new_axis
 from optax_cosine._schedule import Schedule, checked, curve_of, known, sampled
 
@@ -63,7 +63,7 @@ def plot(schedules: Any, total_steps: int | None = None, *, ax: Any = None) -> A
 
 def _named(schedules: Any) -> dict[Any, Callable]:
     if isinstance(schedules, Mapping):
-        named = {str(name): _known(schedule) for name, schedule in schedules.items()}
+        named = {name: _known(schedule) for name, schedule in schedules.items()}
     elif callable(schedules):
         return {None: _known(schedules)}
     elif isinstance(schedules, Iterable):
@@ -92,7 +92,7 @@ def _known(schedule: Any) -> Callable:
 
 def _drawn_steps(schedules: Iterable[Callable], total_steps: int | None) -> int:
     if total_steps is not None:
-        return whole_steps("total_steps", total_steps)
+        return whole("total_steps", total_steps, "steps")
     ours = [schedule for schedule in schedules if isinstance(schedule, Schedule)]
     ends = [x.total_steps for x in ours if not x._endless]
     laps = [_LAPS * x._exact_total() for x in ours]
@@ -101,11 +101,11 @@ def _drawn_steps(schedules: Iterable[Callable], total_steps: int | None) -> int:
             "total_steps is needed for a function that does not tell its end: "
             "plot(schedule, 10_000)."
         )
-    return max(1, math.ceil(max(ends or laps)))
+    return max(1, math.ceil(min(max(ends or laps), LARGEST)))
 
 
 def _curve(schedule: Callable, total: int) -> Curve:
     if isinstance(schedule, Schedule):
-        return curve_of(schedule, total)
+        return curve_of(schedule, total, schedule._pieces())
     counts = sampled(total, 1_000)
     return Curve(counts, [float(schedule(count)) for count in counts], [])

@@ -36,7 +36,8 @@ from optax_cosine._instant import (
 from optax_cosine._picture import Curve, html_picture
 from optax_cosine._text import Piece
 
-_BLOCKS_AT_MOST = 60
+_BLOCKS = 60  # of a curve on one line, at most
+_POINTS = 10_000  # of a picture
 _FLOAT32 = np.dtype(np.float32)
 
 
@@ -133,28 +134,15 @@ class Schedule(abc.ABC):
         return self._hash
 
     def __repr__(self) -> str:
-        try:
-            values = None if self._batch_shape else fetched(self)
-            return structure(self) if values is None else values._code()
-        except (ArithmeticError, LookupError, TypeError, ValueError):
-            # Trees of anything at all are mapped into this class, and shown by tools.
-            return structure(self)
+        return self._shown(lambda values: values._code()) or structure(self)
 
     def __str__(self) -> str:
         """The expression, the curve on one line, and the phases."""
-        if (values := self._shown()) is None:
-            return repr(self)
-        counts, curve, _ = curve_of(values, values._lap(), _BLOCKS_AT_MOST)
-        line = f"{_text.curve(curve)}  {counts[0]} to {counts[-1]:,}"
-        return "\n".join([repr(values), line, _text.table(values._pieces())])
+        return self._shown(_as_text) or repr(self)
 
     def _repr_html_(self) -> str | None:
         """The curve as a picture, and the phases, for a notebook."""
-        if (values := self._shown()) is None:
-            return None
-        picture = html_picture(curve_of(values, values._lap()))
-        code = f"<code>{html.escape(repr(values))}</code>"
-        return f"{code}<br>{picture}{_text.html_table(values._pieces())}"
+        return self._shown(_as_html)
 
     @abc.abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -182,12 +170,13 @@ class Schedule(abc.ABC):
         """The fields alone: what was derived from them belongs to this process."""
         return {name: vars(self)[name] for name in self.__dataclass_fields__}
 
-    def _shown(self) -> Any:
-        """With NumPy's leaves, if it can be shown by its values."""
+    def _shown(self, how: Callable[[Any], str]) -> str | None:
+        """What it is with its values, where it is one schedule and they are known."""
         try:
             values = None if self._batch_shape else fetched(self)
-            return values if values is None or values._pieces() else None
-        except (ArithmeticError, LookupError, TypeError, ValueError):
+            return None if values is None else how(values)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            # Trees of anything at all are mapped into this class, and shown by tools.
             return None
 
     def _lap(self) -> int:
@@ -246,11 +235,25 @@ def sampled(total: int, number: int) -> list[int]:
     return [total * i // (number - 1) for i in range(number)]
 
 
-def curve_of(schedule: Schedule, total: int, number: int = 10_000) -> Curve:
+def curve_of(schedule: Schedule, total: int, pieces: list[Piece]) -> Curve:
     """Values of a schedule of NumPy's leaves, up to a total of 1 or more."""
-    counts = sampled(total, number)
-    starts = [float(piece.start) for piece in schedule._pieces()]
+    counts = sampled(total, _POINTS)
+    starts = [float(piece.start) for piece in pieces]
     return Curve(counts, [float(schedule(count)) for count in counts], starts)
+
+
+def _as_text(schedule: Any) -> str:
+    counts = sampled(schedule._lap(), _BLOCKS)
+    blocks = _text.curve([float(schedule(count)) for count in counts])
+    line = f"{blocks}  0 to {counts[-1]:,}"
+    return "\n".join([schedule._code(), line, _text.table(schedule._pieces())])
+
+
+def _as_html(schedule: Any) -> str:
+    pieces = schedule._pieces()
+    picture = html_picture(curve_of(schedule, schedule._lap(), pieces))
+    code = f"<code>{html.escape(schedule._code())}</code>"
+    return f"{code}<br>{picture}{_text.html_table(pieces)}"
 
 
 def fetched(schedule: Schedule) -> Any:

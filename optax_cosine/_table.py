@@ -243,7 +243,7 @@ def _moved(ends: Instant, by: Instant) -> Instant:
 def _sum(start: Any, steps: Any) -> Any:
     # Parts are stored in float32: what is whole but for that is meant to be whole.
     end = start + steps
-    return round(end) if abs(end - round(end)) < _WHOLE else end
+    return max(start, round(end)) if abs(end - round(end)) < _WHOLE else end
 
 
 def _joined(columns: Sequence[Any], dtype: Any) -> Any:
@@ -315,7 +315,7 @@ def _fold_on_host(total: Any, after: int) -> Callable[[Any], Any]:
     def lap(count: Any) -> tuple[Any, Any]:
         laps, count = divmod(count, total)
         # What a lap of a fraction lacks as it is stored in float32.
-        return (laps + 1, 0) if total - count < _WHOLE else (laps, count)
+        return (laps + 1, 0) if count and total - count < _WHOLE else (laps, count)
 
     def mirrored(count: Any) -> Any:
         laps, count = lap(count)

@@ -20,15 +20,17 @@ class Piece(NamedTuple):
     stop: Any  # `math.inf` where nothing follows
     shape: str
     init_value: float
-    end_value: float  # that it heads for; the next one may start elsewhere
+    end_value: float  # that it heads for, or has where it is cut
 
 
-def cut(pieces: Sequence[Piece], at_step: Any, value: float) -> list[Piece]:
-    """Those before a step; the last of them is cut there, where it ends at `value`."""
+def cut(
+    pieces: Sequence[Piece], at_step: Any, value: Callable[[Any], float]
+) -> list[Piece]:
+    """Those before a step, at which the last of them is cut."""
     before = [piece for piece in pieces if piece.start < at_step]
     last = before[-1:]
     if last and last[0].stop > at_step:
-        before[-1] = last[0]._replace(stop=at_step, end_value=value)
+        before[-1] = last[0]._replace(stop=at_step, end_value=value(at_step))
     return before
 
 
@@ -61,11 +63,15 @@ def product(first: Piece, second: Piece) -> Piece:
 
 def curve(values: Sequence[float]) -> str:
     """Values side by side, from the lowest to the highest of them."""
-    low, high = min(values), max(values)
-    if low == high:
-        return _BLOCKS[len(_BLOCKS) // 2] * len(values)
-    scale = (len(_BLOCKS) - 1) / (high - low)
-    return "".join(_BLOCKS[round((value - low) * scale)] for value in values)
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    low, rise = min(finite), max(finite) - min(finite)
+    return "".join(_block((x - low) / rise if rise else x - low + 0.5) for x in values)
+
+
+def _block(height: float) -> str:
+    if not math.isfinite(height):
+        return " "
+    return _BLOCKS[round(height * (len(_BLOCKS) - 1))]
 
 
 def table(pieces: Sequence[Piece]) -> str:
@@ -111,4 +117,6 @@ def _row(piece: Piece) -> tuple[str, ...]:
 def _step(step: Any) -> str:
     if step == math.inf:
         return ""
-    return f"{int(step):,}" if step == int(step) else f"{float(step):,.2f}"
+    if step == int(step):
+        return f"{int(step):,}"
+    return f"{float(step):,.2f}" if step > 1 else f"{float(step):.3g}"

@@ -4,6 +4,7 @@ import math
 import sys
 
 import jax
+import jax.numpy as jnp
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -93,6 +94,23 @@ def test_the_axis_may_be_logarithmic(ax):
     assert math.isfinite(ax.get_ylim()[0])
 
 
+def test_an_axis_keeps_the_ticks_that_it_has(ax):
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    oc.plot(COSINE, ax=ax)
+    assert type(ax.xaxis.get_major_locator()).__name__ == "LogLocator"
+    fixed = Figure().add_subplot()
+    fixed.set_xticks([0, 50, 100], ["start", "middle", "end"])
+    oc.plot(COSINE, ax=fixed)
+    labels = [text.get_text() for text in fixed.get_xticklabels()]
+    assert labels == ["start", "middle", "end"]
+
+
+def test_no_count_beyond_the_largest_is_drawn(ax):
+    oc.plot(oc.cosine_restarts_schedule(1.0, 2**31 - 1), ax=ax)
+    assert ax.lines[0].get_xdata()[-1] == 2**31 - 1
+
+
 def test_without_an_axis_it_is_that_of_pyplot():
     current = plt.gca()
     assert oc.plot(COSINE) is current
@@ -109,6 +127,7 @@ def test_without_an_axis_it_is_that_of_pyplot():
         (oc.stack([COSINE] * 2), None, ValueError, "schedules must be one schedule, "),
         (COSINE, 0, ValueError, "total_steps must be"),
         (COSINE, 1.5, ValueError, "total_steps must be"),
+        (COSINE, jnp.arange(2), ValueError, "total_steps must be"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(schedules, total_steps, error, message, ax):

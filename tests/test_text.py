@@ -1,6 +1,11 @@
 """What a schedule prints: its phases and its curve."""
 
+import math
+import warnings
+
 import jax
+import numpy as np
+import optax
 import pytest
 from cases import CASES, plain
 
@@ -86,6 +91,47 @@ def test_each_phase_starts_where_and_with_what_is_printed(name):
         if piece.start == int(piece.start):
             value = schedule(int(piece.start))
             assert value == pytest.approx(piece.init_value, rel=1e-6, abs=1e-12)
+
+
+def test_stairs_that_pass_over_a_boundary_start_with_the_value_there():
+    parts = oc.linear(0.0, 1.0, steps=2.5), oc.linear(5.0, 0.0, steps=5)
+    schedule = oc.retime(oc.join(*parts), every=2)
+    assert rows(schedule)[1] == ["6", "16", "linear", "4.5", "0"]
+    assert schedule(6) == 4.5
+
+
+def test_what_has_no_end_shows_a_whole_lap_wherever_it_is_read_from():
+    ahead = oc.retime(oc.cosine_restarts_schedule(1.0, 10), offset=105)
+    assert str(ahead).splitlines()[1] == "▄▃▂▂▁██▇▇▆▄  0 to 10"
+
+
+def test_a_product_beyond_float32_is_still_shown():
+    height = _text.curve([0.0, math.inf, 1.0, math.nan])
+    assert height == "▁ █ "
+    largest = oc.constant(1.7e38, steps=4) * oc.constant(1.7e38, steps=4)
+    with np.errstate(over="ignore"):
+        assert str(largest).splitlines()[1] == "       0 to 4"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda leaf: leaf[::-1] if leaf.ndim else leaf,
+        lambda leaf: -leaf,
+        lambda leaf: leaf if leaf.dtype.kind == "f" else optax.MaskedNode(),
+        lambda leaf: leaf if leaf.dtype.kind == "f" else None,
+        lambda leaf: leaf * np.nan if leaf.dtype.kind == "f" else leaf,
+    ],
+    ids=["reversed", "negated", "masked", "partial", "nan"],
+)
+@pytest.mark.parametrize("name", ["warm-up", "restarts for ever", "stairs", "product"])
+def test_whatever_is_mapped_into_a_schedule_is_shown(name, change):
+    strange = jax.tree.map(change, plain(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert repr(strange)
+        assert str(strange)
+        strange._repr_html_()
 
 
 def test_of_very_many_phases_the_first_and_the_last_are_printed():

@@ -109,7 +109,7 @@ def test_a_branch_holds_and_then_comes_to_zero_without_a_jump(job, name, at_step
     assert np.max(-np.diff(applied)) <= PEAK * np.pi / 2 / COOLDOWN
     assert 2 * applied[-1] < applied[-2]
     assert schedule(schedule.total_steps) == 0
-    assert f"{name:<14} {schedule}\n" in process.stdout
+    assert f"{name:<14} {schedule!r}\n" in process.stdout
 
 
 def test_both_branches_go_on_from_one_checkpoint_with_the_same_data(job):

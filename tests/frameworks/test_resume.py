@@ -293,7 +293,7 @@ def test_a_run_that_is_extended_between_kills_is_extended_once(tmp_path):
     job = ran(*options, "--out", folder, "--kills", 0)
     longer = oc.extend(configured(600), at_step=here, total_steps=700)
     assert_rates(folder, longer)
-    assert f"saved curve:      {longer}\n" in job.stdout
+    assert f"saved curve:      {longer!r}\n" in job.stdout
 
 
 # In the save of the step a child is killed at the last of these events, just before it
@@ -366,8 +366,8 @@ def test_the_saved_curve_is_kept_and_both_are_shown(tmp_path, short_run):
     folder = copied(short_run, tmp_path)
     job = ran("--out", folder, "--kills", 0, "--total-steps", 240)
     assert job.stdout.startswith(
-        f"saved curve:      {configured(SHORT)}\n"
-        f"configured curve: {configured(240)}\n"
+        f"saved curve:      {configured(SHORT)!r}\n"
+        f"configured curve: {configured(240)!r}\n"
         "kept: saved\n"
         f"from update {SHORT} to {SHORT}\n"
     )
