@@ -177,7 +177,7 @@ def test_traced_lengths_out_of_range_never_give_nan(steps, after):
 
 def test_a_part_of_almost_no_length_leaves_the_rest_in_order():
     warm = oc.warmup_cosine_annealing_schedule(1.0, 100, warmup_steps=0)
-    schedule = oc.join(oc.linear(0.0, 1.0, steps=1e-6), warm)
+    schedule: Any = oc.join(oc.linear(0.0, 1.0, steps=1e-6), warm)
     assert min(phase.steps for phase in schedule.phases) == 0
     assert schedule.total_steps == 100
     mirrored = oc.join(oc.cosine(0.25, 0.5, steps=1e-6), after="mirror")
