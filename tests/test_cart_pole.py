@@ -98,6 +98,7 @@ def test_the_table_gives_returns_and_rates_at_five_points(job):
     for n, row in enumerate(table, start=1):
         means, deviations, last = np.reshape(row[1:], (len(NAMES), 3)).T
         tested = returns[..., 4 * n - 1]
+        # They are printed to one decimal.
         np.testing.assert_allclose(means, tested.mean(-1), atol=0.051)
         np.testing.assert_allclose(deviations, tested.std(-1), atol=0.051)
         np.testing.assert_allclose(last, rates[:, 0, UPDATES * n // 5 - 1], rtol=0.051)

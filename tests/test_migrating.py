@@ -196,8 +196,8 @@ def fastai(names: Names) -> Names:
 
         return at
 
-    def combined_cos(share: float, *values: float) -> Callable:
-        return combined([share, 1 - share], [values[:2], values[1:]])  # pyright: ignore
+    def combined_cos(share: float, start: float, top: float, end: float) -> Callable:
+        return combined([share, 1 - share], [(start, top), (top, end)])
 
     def fit_one_cycle(epochs, peak, div=25.0, div_final=1e5, pct_start=0.25) -> Any:
         total = epochs * u
@@ -567,6 +567,7 @@ def test_a_formula_and_a_block_draw_what_the_library_answered(
     (row,) = (row for row in rows([library]) if row.title == title)
     names, measured = STANDARD | numbers, CURVES[curve]
     formula = stand_in(row, names)[: len(measured)]
+    # Some were measured in float32, of a peak of 1.
     np.testing.assert_allclose(formula, measured[: len(formula)], rtol=0, atol=2e-7)
     check(row, formula, ours(row, names)[: len(measured)], names)
 
