@@ -57,6 +57,15 @@ def test_a_program_of_restarts_has_at_most_150_equations(cycles):
         assert equations(jax.make_jaxpr(schedule)(count).jaxpr) <= 150
 
 
+def test_a_program_of_one_phase_has_fewer():
+    one, two = oc.linear(0.0, 1.0, steps=9), oc.cosine(1.0, 0.0, steps=9)
+    sizes = [
+        equations(jax.make_jaxpr(schedule)(jnp.int32(0)).jaxpr)
+        for schedule in (one, two, oc.join(one, two))
+    ]
+    assert sizes[0] == sizes[1] < sizes[2] <= 150
+
+
 def test_the_equations_of_repeats_and_mirrors_are_as_few():
     for after in ("repeat", "mirror"):
         schedule = oc.join(
