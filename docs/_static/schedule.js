@@ -191,10 +191,13 @@ const schedules = (() => {
   // A Python int, 10_000.
   const stepsText = (steps) => String(steps).replace(/\B(?=(\d{3})+$)/g, "_");
 
+  const PYTHON_NUMBER = /^\s*[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i;
+  const GROUPED = /^\s*\d{1,3}(,\d{3})+\s*$/; // 10,000, as this page writes it too
+
   // What was typed, as Python would read it; NaN where it is no number.
   const number = (text) =>
-    /^\s*[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i.test(text)
-      ? Number(text.replaceAll("_", ""))
+    PYTHON_NUMBER.test(text) || GROUPED.test(text)
+      ? Number(text.replace(/[_,]/g, ""))
       : NaN;
 
   return {

@@ -397,6 +397,16 @@ def test_a_hostile_address_is_only_text(page, address):
     )
 
 
+def test_thousands_may_be_set_apart_by_commas_too(page, address):
+    opened(page, address)
+    fill(page, ("3e-4", "3e-5", "10,000", "1", "1,500", "0"))
+    assert "total_steps=10_000" in line(page)
+    assert "warmup_steps=1_500" in line(page)
+    for text in ("1,5", "10,00", ",100", "1,000,00", "1_0,000"):
+        fill(page, ("3e-4", "3e-5", text, "1", "0", "0"))
+        assert line(page) == ""
+
+
 def test_a_phone_does_not_scroll_sideways(page, address):
     opened(page, address)
     for settings in SETTINGS.values():
