@@ -24,8 +24,8 @@ def seconds(function: Callable[[], Any], times: int) -> float:
 
 def often_enough(function: Callable[[], Any]) -> int:
     times = 1
-    while (taken := seconds(function, times) * times) < SHORTEST:
-        times *= 2 if taken else 10
+    while seconds(function, times) * times < SHORTEST:
+        times *= 2
     return times
 
 

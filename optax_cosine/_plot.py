@@ -62,15 +62,13 @@ def plot(schedules: Any, total_steps: int | None = None, *, ax: Any = None) -> A
 
 
 def _named(schedules: Any) -> dict[Any, Callable]:
+    if callable(schedules) or not isinstance(schedules, Iterable):
+        return {None: _known(schedules)}
     if isinstance(schedules, Mapping):
         named = {name: _known(schedule) for name, schedule in schedules.items()}
-    elif callable(schedules):
-        return {None: _known(schedules)}
-    elif isinstance(schedules, Iterable):
-        known = [_known(schedule) for schedule in schedules]
-        named = {_label(i, schedule): schedule for i, schedule in enumerate(known)}
     else:
-        raise TypeError(f"plot draws schedules, got {schedules!r}.")
+        several = map(_known, schedules)
+        named = {_label(i, schedule): schedule for i, schedule in enumerate(several)}
     if not named:
         raise ValueError("plot needs at least one schedule.")
     return named
