@@ -1,34 +1,37 @@
 """Cosine-annealing learning-rate schedules for JAX and Optax.
 
-A schedule is a short table of phases, and one function evaluates it:
+A schedule is a short table of rows, and one function evaluates it:
 
     _inject.py       optimizers whose state holds their schedules
-    _hyperparams.py  what the user wrote for an optimizer
     _flax.py         schedules in flax.serialization
-    _state.py        that state: schedules read and edited in it
-    _edits.py        another future: cooldown, extend, rewarm
-    _plot.py         pictures of schedules (Matplotlib, optional)
-    _units.py        how many updates a run has
+    _hyperparams.py  what the user wrote for an optimizer
+    _state.py        schedules read and edited in an optimizer state
+    _plot.py         schedules on a Matplotlib axis
+    _edits.py        edits of a running schedule: cooldown, extend, rewarm
     _named.py        the named curves                           (start here)
-    _cycles.py       lengths and boundaries of restarts
-    _parts.py        cosine, linear, constant; join, stack
-    _dict.py         schedules from JSON
-    _combine.py      a schedule on another clock, or spliced to another
-    _table.py        the table and its evaluation               (the heart)
-    _schedule.py     what every schedule is: callable, pytree, value
-    _instant.py      exact time: whole steps and a part of one
-    _curve.py        fraction of a phase -> weight; the only trigonometry
-    _picture.py      a curve on an axis
-    _text.py         phases as rows, a curve as a line of blocks
-    _checks.py       rules for arguments, wording of errors
+    _restarts.py     lengths and values of restarts
+    _compose.py      join, splice, shift, stretch, staircase, stack
+    _parts.py        cosine, linear, constant
+    _schedule.py     what a user sees of every schedule
+    _display.py      what is shown of a schedule: code, phases, text, HTML
+    _picture.py      a curve on a Matplotlib axis
+    _json.py         schedules as dictionaries
+    _host.py         the value at a Python int, without JAX
+    _evaluate.py     the value on a device                      (the heart)
+    _curve.py        its floating-point building blocks
+    _transform.py    schedules put together, or on another clock
+    _node.py         what a schedule is made of
+    _clock.py        the clock on which a schedule is read
+    _table.py        the table of rows, and transforms of rows
+    _updates.py      how many updates a run has
+    _validation.py   rules for arguments, wording of errors
+    _time.py         exact time: whole steps and a fraction of one
+    _arrays.py       where numbers are: known, on a device, or traced
 
 Imports go down this list only.
 """
 
-from importlib.metadata import version
-
-from optax_cosine._combine import retime, splice
-from optax_cosine._dict import from_dict
+from optax_cosine._compose import join, shift, splice, stack, staircase, stretch
 from optax_cosine._edits import cooldown, extend, rewarm
 from optax_cosine._inject import inject_schedules
 from optax_cosine._named import (
@@ -38,11 +41,11 @@ from optax_cosine._named import (
     warmup_cosine_annealing_schedule,
     warmup_stable_decay_schedule,
 )
-from optax_cosine._parts import constant, cosine, join, linear, stack
+from optax_cosine._parts import constant, cosine, linear
 from optax_cosine._plot import plot
 from optax_cosine._schedule import Schedule
 from optax_cosine._state import get_schedules, set_schedules
-from optax_cosine._units import count_updates
+from optax_cosine._updates import count_updates
 
 __all__ = [
     "Schedule",
@@ -54,18 +57,19 @@ __all__ = [
     "cosine_restarts_schedule",
     "count_updates",
     "extend",
-    "from_dict",
     "get_schedules",
     "inject_schedules",
     "join",
     "linear",
     "plot",
-    "retime",
     "rewarm",
     "set_schedules",
+    "shift",
     "splice",
     "stack",
+    "staircase",
+    "stretch",
     "warmup_cosine_annealing_schedule",
     "warmup_stable_decay_schedule",
 ]
-__version__ = version("optax-cosine")
+__version__ = "0.1.0"

@@ -1,84 +1,99 @@
-"""From steps gone by to a weight: the only trigonometry in the library.
+"""Floating-point building blocks of the evaluation: angles, half a cosine, powers.
 
 Textbook cosine annealing, `(1 + cos(pi * x)) / 2`, subtracts two nearly equal numbers
-near its end and leaves float32 no correct digit there. Here everything is measured from
-the nearer end of the phase, where the same curve is the square of a sine and nothing
-cancels. Every stage is the rounding of a monotone function, so that a later step never
-falls behind an earlier one.
+near its end and leaves float32 no correct digit there. Here every weight is that of the
+farther end of a row, seen from the nearer end: at most one half, and 0 at the nearer
+end. There the same curve is the square of a sine, and nothing cancels.
+
+A weight comes with a flag that says from which end it is seen.
 """
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
+from optax_cosine._arrays import Numbers, is_known, select
+from optax_cosine._time import Time, to_doubles
 
-class Sum(NamedTuple):
-    """A number as an unevaluated sum: `main` is its nearest float."""
-
-    main: Array
-    rest: Array
-
-
-def as_sum(whole: Array, part: Array) -> Sum:
-    """The integer `whole`, which may need 31 bits, plus the float `part`."""
-    # 2**31 - 1 becomes 2.0**31, which int32 lacks. Whether the way back saturates or
-    # wraps, what is lost is less than a step in 2**31.
-    main = whole.astype(part.dtype)
-    rest = (whole - main.astype(whole.dtype)).astype(part.dtype) + part
-    nearest = main + rest
-    return Sum(nearest, rest - (nearest - main))
+# A length of 0 becomes this one: any count can be divided by it without an overflow.
+_TINY_LENGTH = 2.0**-60
 
 
-def _leading_bits(x: Array) -> Array:
-    """The 12 leading bits of `x`: the product of two such numbers is exact."""
-    return lax.reduce_precision(x, exponent_bits=8, mantissa_bits=11)
+def turn_per_step(duration: Time, is_cosine: Numbers) -> Numbers:
+    """How far a step leads along a row: as a fraction, or as an angle up to pi / 2.
+
+    For known rows it is computed in double precision and rounded once.
+    """
+    dtype = duration.frac.dtype
+    if is_known(duration, is_cosine):
+        whole_turn = np.where(is_cosine, math.pi / 2, 1.0)
+        return (whole_turn / np.maximum(to_doubles(duration), _TINY_LENGTH)).astype(dtype)
+    # A length of 31 bits and pi / 2 do not fit into a float32. What is lost when each of
+    # them is rounded is known, relative to what is left, and corrects the quotient.
+    rounded = duration.whole.astype(dtype)
+    length = lax.max(rounded + duration.frac, dtype.type(_TINY_LENGTH))
+    # 2**31 - 1 rounds to 2.0**31, which an int32 does not hold. Whether it saturates or
+    # wraps depends on the platform; either way the error is below 2**-31 of the length.
+    lost_bits = (duration.whole - rounded.astype(np.int32)).astype(dtype)
+    lost_frac = duration.frac - (length - rounded)
+    quarter = dtype.type(math.pi / 2)
+    lost_of_quarter = dtype.type((math.pi / 2 - float(quarter)) / float(quarter))
+    whole_turn = select(is_cosine, quarter, dtype.type(1))
+    lost_of_turn = select(is_cosine, lost_of_quarter, dtype.type(0))
+    per_step = whole_turn / length
+    return per_step + per_step * (lost_of_turn - (lost_bits + lost_frac) / length)
 
 
-def ratio(part: Sum, whole: Sum, inverse: Array) -> Array:
-    """`part / whole`, rounded once; `inverse` is 1 / whole."""
-    high = _leading_bits(part.main * inverse)
-    # Long division: both products are exact, and so is what is left over, almost.
-    whole_high = _leading_bits(whole.main)
-    left_over = (part.main - high * whole_high) - high * (whole.main - whole_high)
-    return high + (left_over + (part.rest - high * whole.rest)) * inverse
+def far_weight(angle: Array) -> Array:
+    """The weight of the farther end of half a cosine, `angle` from the nearer end."""
+    return lax.square(lax.sin(angle))
 
 
 @jax.custom_jvp
-def power(base: Array, rest: Array, small: Array, exponent: Array) -> tuple[Array, ...]:
-    """`(base**exponent, 1 - base**exponent)`.
+def bend(
+    weight: Array, complement: Array, is_base: Array, exponent: Array
+) -> tuple[Array, Array]:
+    """`base ** exponent`, again as the weight of the farther end and a flag.
 
-    `rest` is `1 - base`, and `small` is whether `base` is the smaller of them. An
-    exponent of 1 changes no bit of either.
+    Args:
+        weight: The smaller of `base` and `1 - base`.
+        complement: The larger of them.
+        is_base: Whether `weight` is `base`.
+        exponent: Above 0. An exponent of 1 changes no bit of the weight.
+
+    Returns:
+        The smaller of `base ** exponent` and `1 - base ** exponent`, and whether it is
+        the power.
     """
     unchanged = exponent == 1
-    raised = jnp.exp(exponent * _log(base, rest, small))
-    raised = lax.select(unchanged, base, raised)
-    return raised, lax.select(unchanged, rest, 1 - raised)
+    power = jnp.exp(exponent * _log_of_base(weight, is_base))
+    power = select(unchanged, select(is_base, weight, complement), power)
+    rest = select(unchanged, select(is_base, complement, weight), 1 - power)
+    return lax.min(power, rest), select(unchanged, is_base, power <= rest)
 
 
-def _log(base: Array, rest: Array, small: Array) -> Array:
-    # From whichever is the smaller, and so the more precise.
-    return lax.select(small, jnp.log(base), jnp.log1p(-rest))
+def _log_of_base(weight: Array, is_base: Array) -> Array:
+    # Both logarithms take the smaller number, whose absolute error is smaller.
+    return lax.select(is_base, jnp.log(weight), jnp.log1p(-weight))
 
 
-@power.defjvp
-def _power_jvp(primals, tangents):
-    # Derived by hand: `select` would hide the exponent at 1, and at base 0, where the
-    # slope may be infinite, it is taken as 0.
-    base, rest, small, exponent = primals
-    base_dot, _, _, exponent_dot = tangents
-    raised, complement = power(*primals)
-    inside = base > 0
-    slope = exponent * raised / jnp.where(inside, base, 1)
-    log = jnp.where(inside, _log(base, rest, small), 0)
-    raised_dot = slope * base_dot + raised * log * exponent_dot
-    return (raised, complement), (raised_dot, -raised_dot)
-
-
-def half_cosine(near: Array) -> tuple[Array, Array]:
-    """The weights of the farther and of the nearer end, at the fraction `near`."""
-    angle = near * (math.pi / 2)
-    return jnp.sin(angle) ** 2, jnp.cos(angle) ** 2
+@bend.defjvp
+def _bend_jvp(primals, tangents):
+    # By hand for two reasons. At an exponent of 1 autodiff would follow the branch that
+    # does not depend on the exponent, and return 0. And at a base of 0 the slope may be
+    # infinite; here it is 0.
+    weight, complement, is_base, exponent = primals
+    weight_dot, _, _, exponent_dot = tangents
+    bent, is_power = bend(*primals)
+    base = jnp.where(is_base, weight, complement)
+    power = jnp.where(is_power, bent, 1 - bent)
+    base_dot = jnp.where(is_base, weight_dot, -weight_dot)
+    is_inside = base > 0
+    slope = exponent * power / jnp.where(is_inside, base, 1)
+    log = jnp.where(is_inside, _log_of_base(weight, is_base), 0)
+    power_dot = slope * base_dot + power * log * exponent_dot
+    bent_dot = jnp.where(is_power, power_dot, -power_dot)
+    return (bent, is_power), (bent_dot, np.zeros(is_power.shape, jax.dtypes.float0))

@@ -1,38 +1,44 @@
-"""Another future for a schedule that is under way: its past stays as it was."""
+"""Edits of a running schedule: values before `at_step` do not change."""
 
 from typing import Any
 
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_cosine._checks import is_traced, no_rise, one_of, rate, whole_steps
-from optax_cosine._combine import Retimed, Spliced, on_device, splice
-from optax_cosine._instant import (
-    Instant,
-    exact,
-    is_numpy,
-    length,
-    negative,
-    number,
-    plus,
-    reached,
-    select,
+from optax_cosine._arrays import is_known, is_traced, to_numpy
+from optax_cosine._compose import is_known_endless, splice_checked
+from optax_cosine._display import shorten
+from optax_cosine._node import Node, end_of
+from optax_cosine._parts import Shape, check_shape
+from optax_cosine._schedule import Schedule, check_schedule
+from optax_cosine._table import COSINE, LINEAR, build_table, single_row, value_dtype
+from optax_cosine._time import (
+    add,
+    cumulative,
+    from_exact,
+    maximum,
+    stack_times,
+    to_exact,
+    to_time,
 )
-from optax_cosine._schedule import Schedule, checked, fetched, plain
-from optax_cosine._table import COSINE, DECAYS, LINEAR, melted, phase, value_dtype
+from optax_cosine._transform import extend_node
+from optax_cosine._validation import (
+    answer_wrong_keywords,
+    check_not_above,
+    check_rate,
+    check_steps,
+)
 
-_FLOAT = np.dtype(np.float32)
-_ONE = exact(1, _FLOAT)
 
-
+@answer_wrong_keywords
 def cooldown(
     schedule: Schedule,
     *,
     at_step: ArrayLike,
     steps: ArrayLike,
     end_value: ArrayLike = 0.0,
-    shape: str = "cosine",
-) -> Spliced:
+    shape: Shape = "cosine",
+) -> Schedule:
     """From the value that a schedule has at a step down to `end_value`.
 
     Use it to end a run early, or to branch a finished model off a run that goes on. A
@@ -50,8 +56,8 @@ def cooldown(
             the optimizer state. A whole number, 0 or more; at or past the end too.
         steps: Optimizer updates of the decay, a whole number from 1.
         end_value: Rate at their end: a rate, not a ratio; at most the value there.
-        shape: `"cosine"`, `"linear"`, or `"sqrt"`: one minus the square root of the
-            fraction gone by.
+        shape: `"cosine"`, `"linear"`, or `"1-sqrt"`: one minus the square root of the
+            elapsed fraction.
 
     Every number may be traced.
 
@@ -74,20 +80,22 @@ def cooldown(
         Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
         Durations", 2024, arXiv:2405.18392.
     """
-    at_step = whole_steps("at_step", at_step, least=0)
-    value = _fetched(checked("schedule", schedule))(at_step)
-    end_value = rate("end_value", end_value)
+    at_step = check_steps("at_step", at_step, least=0)
+    node = _on_host_if_known(schedule)
+    value = Schedule(node)(at_step)
+    end_value = check_rate("end_value", end_value)
     dtype = value_dtype([value, end_value])
-    no_rise("schedule(at_step)", value, "end_value", end_value, dtype)
-    kind, time_exponent = DECAYS[one_of("shape", shape, tuple(DECAYS))]
-    steps = whole_steps("steps", steps)
-    decay = phase(steps, kind, value, end_value, 1.0, time_exponent)
-    return splice(schedule, at_step, decay)
+    check_not_above("schedule(at_step)", value, "end_value", end_value, dtype)
+    row_shape, time_exponent = check_shape(shape)
+    steps = check_steps("steps", steps)
+    decay = single_row(steps, row_shape, value, end_value, 1.0, time_exponent)
+    return splice_checked(node, at_step, decay)
 
 
+@answer_wrong_keywords
 def extend(
     schedule: Schedule, *, at_step: ArrayLike, total_steps: ArrayLike
-) -> Spliced:
+) -> Schedule:
     """The rest of a schedule, stretched so that it ends at `total_steps`.
 
     Use it to give a run that is under way more time, or less.
@@ -125,19 +133,20 @@ def extend(
     References:
         Composer, `scale_schedule_ratio` (of a whole run).
     """
-    at_step = whole_steps("at_step", at_step, least=0)
-    total_steps = whole_steps("total_steps", total_steps)
-    schedule = _fetched(checked("schedule", schedule))
-    _refuse_without_rest(schedule, at_step, total_steps)
-    start = length(at_step, _FLOAT)
-    counts = _time_left(length(total_steps, _FLOAT), start)
-    steps = _time_left(schedule._total, start)
-    if not is_numpy(counts):
-        counts = select(reached(counts, _ONE), counts, on_device(_ONE))
-    rest = Retimed(schedule, np.asarray(1, np.int32), counts, steps, start)
-    return splice(schedule, at_step, rest)
+    at_step = check_steps("at_step", at_step, least=0)
+    total_steps = check_steps("total_steps", total_steps)
+    node = _on_host_if_known(schedule)
+    _check_rest(node, at_step, total_steps)
+    end = end_of(node)
+    dtype = end.frac.dtype
+    start, total = to_time(at_step, dtype), to_time(total_steps, dtype)
+    # Traced numbers may leave nothing to stretch; at least one step is left.
+    one = from_exact(np.array(1), dtype)
+    steps, counts = (maximum(add(x, -start), one) for x in (end, total))
+    return Schedule(extend_node(node, start, steps, counts))
 
 
+@answer_wrong_keywords
 def rewarm(
     schedule: Schedule,
     *,
@@ -146,7 +155,7 @@ def rewarm(
     warmup_steps: ArrayLike,
     decay_steps: ArrayLike,
     end_value: ArrayLike = 0.0,
-) -> Spliced:
+) -> Schedule:
     """Up again from the value that a schedule has at a step, then down.
 
     Use it to train on: on new data, or past the end of the plan.
@@ -188,57 +197,57 @@ def rewarm(
         Ibrahim et al., "Simple and Scalable Strategies to Continually Pre-train Large
         Language Models", 2024, arXiv:2403.08763.
     """
-    at_step = whole_steps("at_step", at_step, least=0)
-    value = _fetched(checked("schedule", schedule))(at_step)
-    peak_value = rate("peak_value", peak_value)
-    end_value = rate("end_value", end_value)
-    dtype = value_dtype([value, peak_value, end_value])
-    _refuse_fall(value, peak_value, dtype)
-    no_rise("peak_value", peak_value, "end_value", end_value, dtype)
-    warmup = whole_steps("warmup_steps", warmup_steps)
-    decay = whole_steps("decay_steps", decay_steps)
-    again = melted(
-        [
-            phase(warmup, LINEAR, value, peak_value),
-            phase(decay, COSINE, peak_value, end_value),
-        ]
+    at_step = check_steps("at_step", at_step, least=0)
+    node = _on_host_if_known(schedule)
+    value = Schedule(node)(at_step)
+    peak = check_rate("peak_value", peak_value)
+    end_value = check_rate("end_value", end_value)
+    dtype = value_dtype([value, peak, end_value])
+    _check_not_below(value, peak, dtype)
+    check_not_above("peak_value", peak, "end_value", end_value, dtype)
+    warmup = check_steps("warmup_steps", warmup_steps, least=0)
+    decay = check_steps("decay_steps", decay_steps)
+    lengths = stack_times([to_time(steps, dtype) for steps in (warmup, decay)])
+    again = build_table(
+        cumulative(lengths),
+        [LINEAR, COSINE],
+        [value, peak],
+        [peak, end_value],
+        [1.0, 1.0],
+        [1.0, 1.0],
     )
-    return splice(schedule, at_step, again)
+    return splice_checked(node, at_step, again)
 
 
-def _fetched(schedule: Schedule) -> Schedule:
-    """With its numbers on the host, where they are known: values there are nearest."""
-    values = fetched(schedule)
-    return schedule if values is None else values
+def _on_host_if_known(schedule: Schedule) -> Node:
+    """With NumPy's leaves where possible: values on the host are more precise."""
+    node = check_schedule("schedule", schedule)
+    values = to_numpy(node)
+    return node if values is None else values
 
 
-def _time_left(end: Instant, start: Instant) -> Instant:
-    if is_numpy(end, start):
-        return exact(number(*end) - number(*start), _FLOAT)
-    return plus(on_device(end), negative(on_device(start)))
-
-
-def _refuse_fall(value: Any, peak_value: Any, dtype: Any) -> None:
-    known = not is_traced(value) and not is_traced(peak_value)
-    if known and dtype.type(peak_value) < dtype.type(value):
+def _check_not_below(value: Any, peak: Any, dtype: np.dtype) -> None:
+    known = not is_traced(value) and not is_traced(peak)
+    if known and dtype.type(peak) < dtype.type(value):
         raise ValueError(
-            f"peak_value={peak_value!r} is below the value of the schedule at at_step, "
+            f"peak_value={peak!r} is below the value of the schedule at at_step, "
             f"{float(value)!r}: to go down from there use cooldown."
         )
 
 
-def _refuse_without_rest(schedule: Schedule, at_step: Any, total_steps: Any) -> None:
-    if is_numpy(schedule) and schedule._endless:
+def _check_rest(node: Node, at_step: Any, total_steps: Any) -> None:
+    if is_known_endless(node):
         raise ValueError(
-            f"a schedule without end cannot be extended, got {schedule!r}: to change "
+            f"an endless schedule cannot be extended, got {Schedule(node)!r}: to change "
             "its course use rewarm or cooldown."
         )
     if is_traced(at_step):
         return
-    if is_numpy(schedule) and at_step >= (end := schedule._exact_total()):
+    if is_known(node) and at_step >= (end := to_exact(end_of(node)).item()):
         raise ValueError(
             f"at_step={at_step} must be before the end of the schedule, step "
-            f"{plain(end)}: nothing is left to stretch. To go on from there use rewarm."
+            f"{shorten(end)}, as nothing is left to stretch: extend before the end, or "
+            "train on with rewarm."
         )
     if not is_traced(total_steps) and total_steps <= at_step:
         raise ValueError(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optax_cosine._schedule import Schedule, checked
+from optax_cosine._schedule import Schedule, check_schedule
 from optax_cosine._state import is_float, number_as_schedule
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -18,14 +18,14 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 class Factory(NamedTuple):
     """A function that makes an optimizer, and what is known of its arguments."""
 
-    make: Callable[..., Any]
+    function: Callable[..., Any]
     parameters: Mapping[str, inspect.Parameter]
     static: frozenset[str]
 
     @property
     def name(self) -> str:
         """As the user knows it."""
-        return getattr(self.make, "__name__", repr(self.make))
+        return getattr(self.function, "__name__", repr(self.function))
 
 
 class Hyperparams(NamedTuple):
@@ -36,14 +36,14 @@ class Hyperparams(NamedTuple):
     static: dict[str, Any]
 
 
-def factory_of(make: Callable[..., Any], static_args: str | Iterable[str]) -> Factory:
-    if not callable(make):
+def factory_of(function: Callable[..., Any], static_args: str | Iterable[str]) -> Factory:
+    if not callable(function):
         raise TypeError(
             "inject_schedules takes the function that makes an optimizer, as in "
-            f"inject_schedules(optax.adamw)(learning_rate=...), got {make!r}."
+            f"inject_schedules(optax.adamw)(learning_rate=...), got {function!r}."
         )
     static = {static_args} if isinstance(static_args, str) else set(static_args)
-    factory = Factory(make, inspect.signature(make).parameters, frozenset(static))
+    factory = Factory(function, inspect.signature(function).parameters, frozenset(static))
     takes_any = any(x.kind is x.VAR_KEYWORD for x in factory.parameters.values())
     if not takes_any and (unknown := static - factory.parameters.keys()):
         raise ValueError(
@@ -58,7 +58,8 @@ def hyperparams_of(factory: Factory, args: Any, kwargs: Any) -> Hyperparams:
     for name, value in _by_name(factory, args, kwargs).items():
         if isinstance(value, Schedule):
             _refuse_setting(factory, name, value)
-            hyperparams.schedules[name] = checked(name, value)
+            check_schedule(name, value)
+            hyperparams.schedules[name] = value
         elif name not in factory.static and is_float(value):
             hyperparams.schedules[name] = number_as_schedule(name, value)
         elif name not in factory.static and _is_function(value):
@@ -90,13 +91,13 @@ def _refuse_setting(factory: Factory, name: str, schedule: Schedule) -> None:
     default = getattr(factory.parameters.get(name), "default", None)
     if name in factory.static or isinstance(default, (bool, str)):
         raise TypeError(
-            f"{name} of {factory.name} is a setting of the program and cannot follow a "
-            f"schedule while it runs, got {schedule!r}."
+            f"{factory.name}'s {name} is a fixed option and cannot be scheduled, got "
+            f"{schedule!r}."
         )
 
 
 def _is_function(value: Any) -> bool:
-    # A dtype such as jnp.bfloat16 can be called, and is none.
+    # A dtype such as jnp.bfloat16 is callable, but is not a function of the count.
     return callable(value) and not isinstance(value, type)
 
 

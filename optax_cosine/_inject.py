@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optax_cosine._flax import register_with_flax
+from optax_cosine._flax import register_with_flax_if_imported
 from optax_cosine._hyperparams import Factory, Hyperparams, factory_of, hyperparams_of
-from optax_cosine._state import InjectSchedulesState, Schedules
+from optax_cosine._state import InjectSchedulesState, ScheduleMap
 
 
 def inject_schedules(
@@ -74,9 +74,6 @@ def inject_schedules(
         0.0500
         >>> oc.get_schedules(opt_state)["learning_rate"]
         cosine(0.1, 0.0, steps=100)
-
-    References:
-        Optax, `optax.inject_hyperparams`.
     """
     factory = factory_of(inner_factory, static_args)
 
@@ -93,7 +90,7 @@ def _injected(
     schedules, functions, static = hyperparams
 
     def inner(values: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
-        return optax.with_extra_args_support(factory.make(**static, **values))
+        return optax.with_extra_args_support(factory.function(**static, **values))
 
     def values_at(count: Any, schedules: Mapping[str, Any]) -> dict[str, Any]:
         values = {name: schedule(count) for name, schedule in schedules.items()}
@@ -101,62 +98,64 @@ def _injected(
         return {name: jnp.asarray(x) for name, x in (values | others).items()}
 
     def init(params: Any) -> InjectSchedulesState:
-        register_with_flax()
+        register_with_flax_if_imported()
         count = jnp.zeros((), np.int32)
         applied = values_at(count, schedules)
-        with _advice(factory, applied):
+        with _hint_static_args(factory, applied):
             inner_state = inner(applied).init(params)
         state = InjectSchedulesState(
-            count, applied, Schedules(**schedules), inner_state
+            count, applied, ScheduleMap(schedules), inner_state
         )
-        return jax.tree.map(_copied, state)
+        return jax.tree.map(_copy, state)
 
     def update(
         updates: Any, state: Any, params: Any = None, **extra_args: Any
     ) -> tuple[Any, InjectSchedulesState]:
         values = values_at(state.count, state.schedules)
-        values = jax.tree.map(_as_before, values, state.applied)
-        with _advice(factory, values):
+        values = jax.tree.map(_cast_like, values, state.applied)
+        with _hint_static_args(factory, values):
             new_updates, inner_state = inner(values).update(
-                *jax.tree.map(_widened, (updates, state.inner_state, params)),
+                *jax.tree.map(_promote_half, (updates, state.inner_state, params)),
                 **extra_args,
             )
-        return jax.tree.map(_as_before, new_updates, updates), InjectSchedulesState(
+        return jax.tree.map(_cast_like, new_updates, updates), InjectSchedulesState(
             optax.safe_increment(state.count),
             values,
             state.schedules,
-            jax.tree.map(_as_before, inner_state, state.inner_state),
+            jax.tree.map(_cast_like, inner_state, state.inner_state),
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _copied(leaf: Any) -> Any:
+def _copy(leaf: Any) -> Any:
     leaf = jnp.asarray(leaf)
-    return jnp.array(leaf, leaf.dtype, copy=True)  # of no weak type
+    # `dtype=` makes the copy strongly typed.
+    return jnp.array(leaf, leaf.dtype, copy=True)
 
 
-def _widened(leaf: Any) -> Any:
-    # Next to float32 hyperparameters half precision would not stay what it is, and some
-    # transformations insist that their arrays agree. Outside it is stored as it was.
+def _promote_half(leaf: Any) -> Any:
+    # float32 hyperparameters would promote bfloat16 gradients and state in the middle of
+    # the inner transformation, and some transformations require equal dtypes. So all
+    # inputs are promoted here, and `_cast_like` casts the results back.
     leaf = jnp.asarray(leaf)
     narrow = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < 4
     return leaf.astype(np.float32) if narrow else leaf
 
 
-def _as_before(new: Any, old: Any) -> Any:
+def _cast_like(new: Any, old: Any) -> Any:
     return jnp.asarray(new, jnp.asarray(old).dtype)
 
 
 @contextlib.contextmanager
-def _advice(factory: Factory, values: Mapping[str, Any]) -> Iterator[None]:
-    """What to do where the inner factory cannot work with arrays."""
+def _hint_static_args(factory: Factory, values: Mapping[str, Any]) -> Iterator[None]:
+    """A note on what to do if the inner factory cannot work with arrays."""
     try:
         yield
     except (TypeError, ValueError) as error:
         error.add_note(
-            f"{factory.name} got {', '.join(values)} as scalar arrays, from "
-            "inject_schedules: what must be a plain Python number or a function is to "
-            "be named in static_args."
+            f"inject_schedules passes {', '.join(values)} to {factory.name} as JAX "
+            "scalars. If it needs a plain Python value for one of them, add the name to "
+            "static_args."
         )
         raise

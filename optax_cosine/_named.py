@@ -1,6 +1,5 @@
 """The named curves, each a few lines on top of the table."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,44 +7,52 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_cosine._checks import (
-    fraction,
-    is_traced,
-    no_rise,
-    one_of,
-    positive,
-    rate,
-    whole_steps,
-)
-from optax_cosine._cycles import (
+from optax_cosine._arrays import is_known, is_traced
+from optax_cosine._parts import Shape, check_shape
+from optax_cosine._restarts import (
+    check_cycle_warmup,
     cycle_lengths,
-    cycles,
-    portion,
-    refuse_long_warmup,
-    scaled_values,
+    geometric_rates,
+    restarts_table,
+    round_share,
 )
-from optax_cosine._instant import least, length, negative, plus
+from optax_cosine._schedule import Schedule
 from optax_cosine._table import (
     COSINE,
-    DECAYS,
     HOLD,
     LINEAR,
     REPEAT,
-    Table,
-    column,
-    melted,
-    phase,
+    build_table,
+    single_row,
     value_dtype,
+)
+from optax_cosine._time import (
+    Time,
+    add,
+    cumulative,
+    maximum,
+    minimum,
+    stack_times,
+    to_time,
+)
+from optax_cosine._validation import (
+    answer_wrong_keywords,
+    check_fraction,
+    check_not_above,
+    check_positive,
+    check_rate,
+    check_steps,
 )
 
 
+@answer_wrong_keywords
 def cosine_annealing_schedule(
     init_value: ArrayLike,
     decay_steps: ArrayLike,
     *,
     end_value: ArrayLike = 0.0,
     exponent: ArrayLike = 1.0,
-) -> Table:
+) -> Schedule:
     """Anneal from `init_value` to `end_value` along half a cosine.
 
     Use it for a run of known length that needs no warm-up: fine-tuning, small models,
@@ -108,12 +115,16 @@ def cosine_annealing_schedule(
         Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts",
         2017, arXiv:1608.03983.
     """
-    values = rate("init_value", init_value), rate("end_value", end_value)
-    no_rise("init_value", values[0], "end_value", values[1], value_dtype(values))
-    steps = whole_steps("decay_steps", decay_steps)
-    return phase(steps, COSINE, *values, positive("exponent", exponent))
+    values = check_rate("init_value", init_value), check_rate("end_value", end_value)
+    dtype = value_dtype(values)
+    check_not_above("init_value", values[0], "end_value", values[1], dtype)
+    steps = check_steps("decay_steps", decay_steps)
+    return Schedule(
+        single_row(steps, COSINE, *values, check_positive("exponent", exponent))
+    )
 
 
+@answer_wrong_keywords
 def warmup_cosine_annealing_schedule(
     peak_value: ArrayLike,
     total_steps: ArrayLike,
@@ -123,7 +134,7 @@ def warmup_cosine_annealing_schedule(
     hold_steps: ArrayLike = 0,
     end_value: ArrayLike = 0.0,
     exponent: ArrayLike = 1.0,
-) -> Table:
+) -> Schedule:
     """Warm up to `peak_value`, hold it if asked to, anneal to `end_value`.
 
     Use it for training from scratch, transformers above all.
@@ -166,22 +177,26 @@ def warmup_cosine_annealing_schedule(
         Goyal et al., "Accurate, Large Minibatch SGD", 2017, arXiv:1706.02677.
         Loshchilov and Hutter, "SGDR", 2017, arXiv:1608.03983.
     """
-    init_value, peak_value, end_value = _annealing(init_value, peak_value, end_value)
-    warmup, hold, decay = _shared_out(
-        whole_steps("total_steps", total_steps),
-        warmup_steps=whole_steps("warmup_steps", warmup_steps, least=0),
-        hold_steps=whole_steps("hold_steps", hold_steps, least=0),
-    )
-    exponent = positive("exponent", exponent)
-    return melted(
-        [
-            phase(warmup, LINEAR, init_value, peak_value),
-            phase(hold, LINEAR, peak_value, peak_value),
-            phase(decay, COSINE, peak_value, end_value, exponent),
-        ]
+    init, peak, end, dtype = _check_rates(init_value, peak_value, end_value)
+    total = check_steps("total_steps", total_steps)
+    lengths = {
+        "warmup_steps": check_steps("warmup_steps", warmup_steps, least=0),
+        "hold_steps": check_steps("hold_steps", hold_steps, least=0),
+    }
+    exponent = check_positive("exponent", exponent)
+    return Schedule(
+        build_table(
+            _allocate(total, lengths, dtype),
+            [LINEAR, LINEAR, COSINE],
+            [init, peak, peak],
+            [peak, peak, end],
+            [1.0, 1.0, exponent],
+            [1.0, 1.0, 1.0],
+        )
     )
 
 
+@answer_wrong_keywords
 def cosine_one_cycle_schedule(
     peak_value: ArrayLike,
     total_steps: ArrayLike,
@@ -189,7 +204,7 @@ def cosine_one_cycle_schedule(
     pct_start: ArrayLike = 0.3,
     div_factor: ArrayLike = 25.0,
     final_div_factor: ArrayLike = 1e4,
-) -> Table:
+) -> Schedule:
     """Up to `peak_value` along half a cosine, down along another, far below the start.
 
     Use it for short runs with large rates.
@@ -223,19 +238,29 @@ def cosine_one_cycle_schedule(
     References:
         Smith and Topin, "Super-Convergence", 2017, arXiv:1708.07120.
     """
-    peak_value = rate("peak_value", peak_value)
-    div_factor = positive("div_factor", div_factor)
-    final_div_factor = positive("final_div_factor", final_div_factor)
-    total = whole_steps("total_steps", total_steps)
-    up, down = _shared_out(total, up=portion(fraction("pct_start", pct_start), total))
-    start = rate("peak_value / div_factor", _quotient(peak_value, div_factor))
+    peak = check_rate("peak_value", peak_value)
+    div_factor = check_positive("div_factor", div_factor)
+    final_div_factor = check_positive("final_div_factor", final_div_factor)
+    total = check_steps("total_steps", total_steps)
+    up = round_share(check_fraction("pct_start", pct_start), total)
+    start = check_rate("peak_value / div_factor", _divide_rate(peak, div_factor))
     final = "peak_value / div_factor / final_div_factor"
-    end = rate(final, _quotient(start, final_div_factor))
-    no_rise("peak_value", peak_value, final, end, value_dtype([peak_value]))
-    parts = phase(up, COSINE, start, peak_value), phase(down, COSINE, peak_value, end)
-    return melted(parts)
+    end = check_rate(final, _divide_rate(start, final_div_factor))
+    dtype = value_dtype([peak])
+    check_not_above("peak_value", peak, final, end, dtype)
+    return Schedule(
+        build_table(
+            _allocate(total, {"up": up}, dtype),
+            [COSINE, COSINE],
+            [start, peak],
+            [peak, end],
+            [1.0, 1.0],
+            [1.0, 1.0],
+        )
+    )
 
 
+@answer_wrong_keywords
 def warmup_stable_decay_schedule(
     peak_value: ArrayLike,
     total_steps: ArrayLike,
@@ -244,8 +269,8 @@ def warmup_stable_decay_schedule(
     decay_steps: ArrayLike,
     init_value: ArrayLike = 0.0,
     end_value: ArrayLike = 0.0,
-    decay_shape: str = "cosine",
-) -> Table:
+    shape: Shape = "cosine",
+) -> Schedule:
     """Warm up, stay at `peak_value`, decay over the last `decay_steps`.
 
     Use it where the length of a run is not settled: save before the decay, and branch.
@@ -266,8 +291,8 @@ def warmup_stable_decay_schedule(
         init_value: Rate at count 0, where there is a warm-up.
         end_value: Rate from `total_steps` on: a rate, not a ratio; at most the peak,
             which stays where there are no steps to decay.
-        decay_shape: `"cosine"`, `"linear"`, or `"sqrt"`: one minus the square root of
-            the fraction gone by.
+        shape: `"cosine"`, `"linear"`, or `"1-sqrt"`: one minus the square root of the
+            elapsed fraction.
 
     Every number may be traced. Traced lengths that do not fit are cut: the warm-up to
     the total, the decay to what is left, and the peak has the rest.
@@ -283,7 +308,7 @@ def warmup_stable_decay_schedule(
     Examples:
         >>> import optax_cosine as oc
         >>> schedule = oc.warmup_stable_decay_schedule(
-        ...     1e-3, 1_000, warmup_steps=100, decay_steps=200, decay_shape="sqrt")
+        ...     1e-3, 1_000, warmup_steps=100, decay_steps=200, shape="1-sqrt")
         >>> print(*[schedule(count) for count in (0, 100, 800, 850, 1_000)])
         0.0 0.001 0.001 0.0005 0.0
 
@@ -291,22 +316,24 @@ def warmup_stable_decay_schedule(
         Hu et al., "MiniCPM", 2024, arXiv:2404.06395.
         Hägele et al., 2024, arXiv:2405.18392 (the 1-sqrt decay).
     """
-    init_value, peak_value, end_value = _annealing(init_value, peak_value, end_value)
-    warmup, decay, stable = _shared_out(
-        whole_steps("total_steps", total_steps),
-        warmup_steps=whole_steps("warmup_steps", warmup_steps, least=0),
-        decay_steps=whole_steps("decay_steps", decay_steps, least=0),
-    )
-    shape, time_exponent = DECAYS[one_of("decay_shape", decay_shape, tuple(DECAYS))]
-    return melted(
-        [
-            phase(warmup, LINEAR, init_value, peak_value),
-            phase(stable, LINEAR, peak_value, peak_value),
-            phase(decay, shape, peak_value, end_value, 1.0, time_exponent),
-        ]
+    init, peak, end, dtype = _check_rates(init_value, peak_value, end_value)
+    total = check_steps("total_steps", total_steps)
+    warmup = check_steps("warmup_steps", warmup_steps, least=0)
+    decay = check_steps("decay_steps", decay_steps, least=0)
+    row_shape, time_exponent = check_shape(shape)
+    return Schedule(
+        build_table(
+            _allocate_around(total, warmup, decay, dtype),
+            [LINEAR, LINEAR, row_shape],
+            [init, peak, peak],
+            [peak, peak, end],
+            [1.0, 1.0, 1.0],
+            [1.0, 1.0, time_exponent],
+        )
     )
 
 
+@answer_wrong_keywords
 def cosine_restarts_schedule(
     peak_value: ArrayLike,
     cycle_steps: ArrayLike | Sequence[ArrayLike],
@@ -318,7 +345,7 @@ def cosine_restarts_schedule(
     cycle_steps_factor: ArrayLike = 1.0,
     peak_factor: ArrayLike = 1.0,
     end_factor: ArrayLike = 1.0,
-) -> Table:
+) -> Schedule:
     """Anneal again and again from a peak: SGDR, with a warm-up in each cycle if asked.
 
     Use it for snapshots of several minima, and for long runs without a fixed end.
@@ -371,47 +398,43 @@ def cosine_restarts_schedule(
         Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts",
         2017, arXiv:1608.03983.
     """
-    init_value, peak_value, end_value = _annealing(init_value, peak_value, end_value)
-    warmup = whole_steps("cycle_warmup_steps", cycle_warmup_steps, least=0)
-    peak_factor = positive("peak_factor", peak_factor)
-    end_factor = positive("end_factor", end_factor)
-    same_values = _is_one(peak_factor) and _is_one(end_factor)
-    lengths, for_ever = cycle_lengths(
-        cycle_steps, cycle_steps_factor, num_cycles, same_values=same_values
+    init, peak, end, dtype = _check_rates(init_value, peak_value, end_value)
+    warmup = check_steps("cycle_warmup_steps", cycle_warmup_steps, least=0)
+    factors = {
+        "peak": check_positive("peak_factor", peak_factor),
+        "end": check_positive("end_factor", end_factor),
+    }
+    same_values = all(not is_traced(x) and x == 1 for x in factors.values())
+    lengths, is_endless = cycle_lengths(
+        cycle_steps, cycle_steps_factor, num_cycles, dtype, same_values=same_values
     )
-    refuse_long_warmup(warmup, lengths)
-    number = len(lengths if isinstance(lengths, list) else lengths.whole)
-    peaks = scaled_values("peak", peak_value, peak_factor, number)
-    lows = scaled_values("end", end_value, end_factor, number)
-    dtype = value_dtype([init_value, peak_value, end_value])
-    last = f"factor**{number - 1}"
-    no_rise(
-        f"peak_value * peak_{last}",
+    check_cycle_warmup(warmup, lengths)
+    number = len(lengths.whole)
+    peaks = geometric_rates("peak", peak, factors["peak"], number)
+    ends = geometric_rates("end", end, factors["end"], number)
+    check_not_above(
+        f"peak_value * peak_factor**{number - 1}",
         peaks[-1],
-        f"end_value * end_{last}",
-        lows[-1],
+        f"end_value * end_factor**{number - 1}",
+        ends[-1],
         dtype,
     )
-    after = REPEAT if for_ever else HOLD
-    schedule = cycles(lengths, warmup, init_value, peaks, lows, dtype)
-    return dataclasses.replace(schedule, after=column(after, np.int32))
+    after = REPEAT if is_endless else HOLD
+    return Schedule(restarts_table(lengths, warmup, init, peaks, ends, after))
 
 
-def _annealing(init_value: Any, peak_value: Any, end_value: Any) -> tuple[Any, ...]:
-    values = (
-        rate("init_value", init_value),
-        rate("peak_value", peak_value),
-        rate("end_value", end_value),
-    )
-    no_rise("peak_value", values[1], "end_value", values[2], value_dtype(values))
-    return values
+def _check_rates(
+    init_value: ArrayLike, peak_value: ArrayLike, end_value: ArrayLike
+) -> tuple[Any, Any, Any, np.dtype]:
+    init = check_rate("init_value", init_value)
+    peak = check_rate("peak_value", peak_value)
+    end = check_rate("end_value", end_value)
+    dtype = value_dtype([init, peak, end])
+    check_not_above("peak_value", peak, "end_value", end, dtype)
+    return init, peak, end, dtype
 
 
-def _is_one(factor: Any) -> bool:
-    return not is_traced(factor) and factor == 1
-
-
-def _quotient(value: Any, divisor: Any) -> Any:
+def _divide_rate(value: Any, divisor: Any) -> Any:
     """A rate divided, in the dtype of the rate."""
     if is_traced(value) or is_traced(divisor):
         dtype = value_dtype([value])
@@ -420,20 +443,30 @@ def _quotient(value: Any, divisor: Any) -> Any:
     return value_dtype([value]).type(quotient) if hasattr(value, "dtype") else quotient
 
 
-def _shared_out(total: Any, **lengths: Any) -> list[Any]:
-    """The lengths, and what they leave of the total.
+def _allocate(total: Any, lengths: dict[str, Any], dtype: np.dtype) -> Time:
+    """When each part ends, of which the last takes what the others leave.
 
-    Where one is traced, those that do not fit are cut, the first ones last.
+    Traced lengths that do not fit are cut, the last ones first.
     """
-    known = {name: x for name, x in lengths.items() if not is_traced(x)}
+    _check_fit(total, lengths)
+    end = to_time(total, dtype)
+    parts = stack_times([to_time(length, dtype) for length in lengths.values()])
+    ends = minimum(cumulative(parts), end)
+    known = is_known(ends, end)
+    join = np.append if known else jnp.append
+    return Time(join(ends.whole, end.whole), join(ends.frac, end.frac))
+
+
+def _allocate_around(total: Any, warmup: Any, decay: Any, dtype: np.dtype) -> Time:
+    """As `_allocate`, if the part in the middle takes what the others leave."""
+    _check_fit(total, {"warmup_steps": warmup, "decay_steps": decay})
+    end, first, last = (to_time(x, dtype) for x in (total, warmup, decay))
+    first = minimum(first, end)
+    return stack_times([first, maximum(first, add(end, -last)), end])
+
+
+def _check_fit(total: Any, lengths: dict[str, Any]) -> None:
+    known = {name: x for name, x in lengths.items() if not is_traced(x) and x}
     if not is_traced(total) and sum(known.values()) > total:
         sums = " + ".join(f"{name}={value}" for name, value in known.items())
         raise ValueError(f"{sums} is more than total_steps={total}.")
-    if len(known) == len(lengths) and not is_traced(total):
-        return [*lengths.values(), total - sum(lengths.values())]
-    dtype = np.dtype(jnp.result_type(float))
-    left, shares = length(total, dtype), []
-    for wanted in lengths.values():
-        shares.append(least(length(wanted, dtype), left))
-        left = plus(left, negative(shares[-1]))
-    return [*shares, left]

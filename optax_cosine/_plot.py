@@ -1,14 +1,18 @@
-"""Schedules as a picture."""
+"""The public function that draws schedules."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from optax_cosine._checks import LARGEST, whole
+from optax_cosine._display import curve_of, evenly_spaced_counts, lap_of
+from optax_cosine._node import is_endless
 from optax_cosine._picture import Curve, draw, label_axis, new_axis
-from optax_cosine._schedule import Schedule, checked, curve_of, known, sampled
+from optax_cosine._schedule import Schedule, check_schedule, known_node
+from optax_cosine._time import LARGEST
+from optax_cosine._validation import check_count
 
-_LAPS = 3  # that are drawn of what has no end
+# How many laps of an endless schedule are drawn.
+_LAPS = 3
 _LONGEST_LABEL = 50
 
 
@@ -18,15 +22,15 @@ def plot(schedules: Any, total_steps: int | None = None, *, ax: Any = None) -> A
     Use it to look at a curve before it is trusted, beside others or one of Optax's. In
     a notebook a schedule displays itself; `print(schedule)` draws it in a terminal.
 
-    The formula is `schedule(count)`, for `count` from 0 to `total_steps`; a faint line
-    marks the start of a phase. For a logarithmic axis: `plot(...).set_yscale("log")`.
+    A faint line marks the start of a phase. For a logarithmic axis write
+    `plot(...).set_yscale("log")`.
 
     Args:
         schedules: One schedule, a list of them, or a dict with names for the legend.
             Any function of a count will do if `total_steps` is given.
         total_steps: Optimizer updates to draw, a whole number from 1. By default the
-            latest end among them; three laps where all are endless. Of a very long
-            one draw the start: `plot(schedule, 20_000)`.
+            latest end among them; three laps if all are endless. For a very long
+            schedule, plot only the beginning: `plot(schedule, 20_000)`.
         ax: A Matplotlib axis. By default that of `matplotlib.pyplot.gca()`.
 
     Returns:
@@ -34,8 +38,8 @@ def plot(schedules: Any, total_steps: int | None = None, *, ax: Any = None) -> A
 
     Raises:
         ModuleNotFoundError: Matplotlib, the extra `plot`, is not installed.
-        TypeError: What is to be drawn is no schedule.
-        ValueError: There is none to draw, one is a stack or traced, or `total_steps` is
+        TypeError: An element is not a schedule.
+        ValueError: There is no schedule, one is a stack or traced, or `total_steps` is
             out of range, or missing for a function that does not tell its end.
 
     Examples:
@@ -46,9 +50,6 @@ def plot(schedules: Any, total_steps: int | None = None, *, ax: Any = None) -> A
         >>> ax = oc.plot({"as planned": schedule, "half": schedule * 0.5}, ax=ax)
         >>> [line.get_label() for line in ax.lines]
         ['as planned', 'half']
-
-    References:
-        Matplotlib, `matplotlib.axes.Axes.plot`.
     """
     named = _named(schedules)
     total = _drawn_steps(named.values(), total_steps)
@@ -82,7 +83,8 @@ def _label(index: int, schedule: Callable) -> str:
 
 def _known(schedule: Any) -> Callable:
     if isinstance(schedule, Schedule):
-        return known(checked("schedules", schedule))
+        check_schedule("schedules", schedule)
+        return Schedule(known_node(schedule))
     if not callable(schedule):
         raise TypeError(f"plot draws schedules, got {schedule!r}.")
     return schedule
@@ -90,20 +92,20 @@ def _known(schedule: Any) -> Callable:
 
 def _drawn_steps(schedules: Iterable[Callable], total_steps: int | None) -> int:
     if total_steps is not None:
-        return whole("total_steps", total_steps, "steps")
-    ours = [schedule for schedule in schedules if isinstance(schedule, Schedule)]
-    ends = [x.total_steps for x in ours if not x._endless]
-    laps = [_LAPS * x._exact_total() for x in ours]
-    if not ours:
+        return check_count("total_steps", total_steps, "steps")
+    nodes = [schedule.node for schedule in schedules if isinstance(schedule, Schedule)]
+    ends = [lap_of(node) for node in nodes if not is_endless(node)]
+    laps = [_LAPS * lap_of(node) for node in nodes]
+    if not nodes:
         raise ValueError(
             "total_steps is needed for a function that does not tell its end: "
             "plot(schedule, 10_000)."
         )
-    return max(1, math.ceil(min(max(ends or laps), LARGEST)))
+    return min(max(ends or laps), LARGEST)
 
 
 def _curve(schedule: Callable, total: int) -> Curve:
     if isinstance(schedule, Schedule):
-        return curve_of(schedule, total, schedule._pieces())
-    counts = sampled(total, 1_000)
+        return curve_of(schedule.node, total)
+    counts = evenly_spaced_counts(total, 1_000)
     return Curve(counts, [float(schedule(count)) for count in counts], [])

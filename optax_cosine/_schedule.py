@@ -1,19 +1,11 @@
-"""What every schedule is: a function of a count, a pytree, a value.
+"""What a user sees of every schedule: a function of a count, a pytree, a value."""
 
-A schedule is evaluated in one of two ways: on the host in double precision, where its
-numbers are NumPy's and the count is a Python int; else from an `Instant`, under JAX.
-"""
-
-import abc
-import dataclasses
 import functools
-import html
 import math
 import numbers
 import operator
-from collections.abc import Callable
-from fractions import Fraction
-from typing import Any, ClassVar
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -21,40 +13,59 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from optax_cosine import _text
-from optax_cosine._checks import LARGEST, LARGEST_RATE, is_traced, rate
-from optax_cosine._instant import (
-    Instant,
-    as_float,
-    as_instant,
-    exact,
-    is_numpy,
-    reached,
-    saturated,
-    select,
+from optax_cosine._arrays import (
+    Numbers,
+    is_known,
+    is_traced,
+    read_only,
+    to_numpy,
 )
-from optax_cosine._picture import Curve, html_picture
-from optax_cosine._text import Piece
+from optax_cosine._display import (
+    Phase,
+    as_html,
+    as_text,
+    expression,
+    phases_of,
+    shorten,
+)
+from optax_cosine._evaluate import evaluate
+from optax_cosine._host import host_function
+from optax_cosine._json import from_dict, to_dict
+from optax_cosine._node import (
+    Node,
+    Product,
+    batch_shape_of,
+    dtype_of,
+    end_of,
+    is_endless,
+    map_rates,
+)
+from optax_cosine._table import Table, drop_empty_rows
+from optax_cosine._time import LARGEST, clamp_host_count, to_exact
+from optax_cosine._validation import LARGEST_RATE, check_rate
 
-_BLOCKS = 60  # of a curve on one line, at most
-_POINTS = 10_000  # of a picture
-_FLOAT32 = np.dtype(np.float32)
+Result = TypeVar("Result")
+
+# One program for all schedules whose tables have the same number of rows.
+_evaluate_jitted = jax.jit(evaluate, inline=True)
 
 
-class Schedule(abc.ABC):
+@jax.tree_util.register_pytree_with_keys_class
+class Schedule:
     """A function from a step count to a value, made of nothing but numbers.
 
     Use it as any `optax.Schedule`. It is also a pytree whose leaves are its numbers: an
     argument of a jitted function, a part of an optimizer state, something to stack, to
-    save, to differentiate (with `allow_int=True`, as boundaries are integers).
+    save, to differentiate (with `allow_int=True`, because step counts are integers).
+    Only functions of this library build schedules.
 
-    The formula is `schedule(count)`, the value that update `count + 1` uses. Before 0
-    the first value holds, after `total_steps` the last one. Times or divided by a
-    number a schedule is scaled; `first * second` is `first(count) * second(count)`.
+    `schedule(count)` is the value that update `count + 1` uses. Before 0 the first
+    value holds, after `total_steps` the last value. A schedule times or divided by a
+    number is scaled, `-schedule` is negated, and `first * second` is the product at
+    each count.
 
-    Two schedules are equal if they hold the same numbers in the same places. Hashes
-    agree with that where all leaves are NumPy's, as builders make them of plain
-    numbers; with other leaves the hash goes by identity.
+    Two schedules are equal if their phases and what follows them are. What JAX maps from
+    a schedule (shapes, dtypes, shardings) is equal if structure and leaves are.
 
     Args:
         count: Of a call: a step count of any real dtype, scalar or array.
@@ -62,7 +73,7 @@ class Schedule(abc.ABC):
     Returns:
         From a call: the values, of the shape of `count`; float32, or float64 under x64
         if the rates are Python floats or float64. For a Python int on a schedule of
-        NumPy leaves it is a NumPy scalar, computed without JAX.
+        plain numbers it is a NumPy scalar, computed without JAX.
 
     Raises:
         ValueError: A stack of schedules is called outside `jax.vmap`.
@@ -78,262 +89,267 @@ class Schedule(abc.ABC):
         100
         >>> print(schedule(jnp.array([0, 10, 55, 100])))
         [0.    0.5   0.275 0.05 ]
-
-    References:
-        Optax, `optax.Schedule`; JAX, "Pytrees".
     """
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]  # every subclass is a dataclass
-    __array_ufunc__ = None  # so that NumPy leaves `number * schedule` to `__rmul__`
+    __slots__ = ("__weakref__", "_hash", "_host", "_node", "_program")
+    # NumPy leaves `number * schedule` to `__rmul__`.
+    __array_ufunc__ = None
 
-    def __call__(self, count: ArrayLike) -> Any:
-        """The value at `count`, which has any real dtype; elementwise for an array.
-
-        For a Python int it is computed without JAX.
-        """
-        if type(count) is int and (on_host := self._on_host) is not None:
-            return on_host(count)
-        if self._batch_shape:
-            raise ValueError(
-                f"this is a stack of schedules, of batch shape {self._batch_shape}: "
-                "call it under jax.vmap."
-            )
-        return _evaluate(self, saturated(count))
+    def __init__(self, node: Node):
+        self._node = node
+        # Derived from the node when they are first needed.
+        self._hash: int | None = None
+        self._host: Callable[[int], np.floating] | None = None
+        self._program: Callable[[Array], Array] | None = None
 
     @property
-    def total_steps(self) -> Any:
-        """When the last value is reached: an int where it is whole, or `math.inf`."""
-        if (values := fetched(self)) is not None and not self._batch_shape:
-            return math.inf if values._endless else plain(values._exact_total())
-        total = self._traced_total()
-        return jnp.where(self._endless, jnp.inf, as_float(total))
+    def node(self) -> Node:
+        """The table, or the combination of tables, that the schedule is."""
+        return self._node
 
-    def __mul__(self, factor: Any) -> "Schedule":
+    # --- A function ---
+
+    @overload
+    def __call__(self, count: int) -> np.floating: ...
+
+    @overload
+    def __call__(self, count: ArrayLike) -> Array: ...
+
+    def __call__(self, count: ArrayLike) -> Array | np.floating:
+        """The value at `count`; elementwise for an array."""
+        if type(count) is int and (host := self._host or self._build_host()):
+            return host(count)
+        if shape := batch_shape_of(self._node):
+            raise ValueError(
+                f"this is a stack of schedules, of batch shape {shape}: "
+                "call it under jax.vmap."
+            )
+        count = clamp_host_count(count)
+        if is_traced(count) and is_known(self._node):
+            program = self._program or self._build_program()
+            return program(count)
+        return _evaluate_jitted(self._node, jnp.asarray(count))
+
+    def _build_host(self) -> Callable[[int], np.floating] | None:
+        """From a count to a NumPy scalar, if every number of the node is known."""
+        if is_known(self._node) and not batch_shape_of(self._node):
+            self._host = _host_call(self._node)
+        return self._host
+
+    def _build_program(self) -> Callable[[Array], Array]:
+        """The program in which the numbers of the node are constants."""
+        program = functools.partial(evaluate, self._node)
+        self._program = jax.jit(program, inline=True)
+        return self._program
+
+    # --- What it is made of ---
+
+    @property
+    def total_steps(self) -> int | float:
+        """The count at which the schedule ends; `math.inf` if it never ends.
+
+        An int if it is whole. If the schedule is traced, the count is a JAX scalar.
+        """
+        node = to_numpy(self._node)
+        if node is None or batch_shape_of(self._node):
+            end = end_of(self._node).to_float()
+            total: Any = jnp.where(is_endless(self._node), jnp.inf, end)
+            return total
+        return math.inf if is_endless(node) else shorten(to_exact(end_of(node)).item())
+
+    @property
+    def phases(self) -> list[Phase]:
+        """The phases of a schedule that is a table, as Python's numbers.
+
+        Every schedule that was built from parts, named curves, `join`, and edits of them
+        is a table, unless it is endless and was edited.
+        """
+        node = known_node(self)
+        if not isinstance(node, Table):
+            raise AttributeError(
+                f"{self!r} is not one table of phases, and so it has no `phases`: "
+                "a product, a staircase, or an endless schedule that was edited."
+            )
+        return phases_of(node)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every bit of the schedule, as JSON can hold it."""
+        return to_dict(known_node(self))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Schedule":
+        """The schedule that `to_dict` was called on, to the bit.
+
+        Use it for schedules kept as JSON: beside a checkpoint, in a log, in a file of
+        settings.
+
+        Args:
+            values: What `to_dict` returned, before or after a turn through JSON.
+
+        Returns:
+            A schedule equal to the one that was written.
+
+        Raises:
+            TypeError: `values` is not a mapping.
+            ValueError: A key is missing or unknown, or its value cannot be read; the
+                message names it.
+
+        Examples:
+            >>> import json
+            >>> import optax_cosine as oc
+            >>> schedule = oc.cosine_annealing_schedule(0.1, 100) * 0.3
+            >>> text = json.dumps(schedule.to_dict())
+            >>> oc.Schedule.from_dict(json.loads(text)) == schedule
+            True
+        """
+        return cls(from_dict(values))
+
+    # --- Operators ---
+
+    def __mul__(self, factor: "Schedule | ArrayLike") -> "Schedule":
         if isinstance(factor, Schedule):
-            return Product(checked("schedule", self), checked("factor", factor))
+            nodes = check_schedule("schedule", self), check_schedule("factor", factor)
+            return Schedule(Product(*nodes))
         if not _is_number(factor):
             return NotImplemented
-        return self._scaled(_scaling(operator.mul, "factor", factor))
+        return self._scale(operator.mul, "factor", factor)
 
     __rmul__ = __mul__
 
-    def __truediv__(self, divisor: Any) -> "Schedule":
+    def __truediv__(self, divisor: ArrayLike) -> "Schedule":
         if not _is_number(divisor):
             return NotImplemented
         if not is_traced(divisor) and np.ndim(divisor) == 0 and divisor == 0:
             raise ValueError(f"divisor must not be 0, got {divisor!r}.")
-        return self._scaled(_scaling(operator.truediv, "divisor", divisor))
+        return self._scale(operator.truediv, "divisor", divisor)
+
+    def __neg__(self) -> "Schedule":
+        return self * -1.0
+
+    def _scale(self, operation: Callable, name: str, number: ArrayLike) -> "Schedule":
+        scaling = _scaling(operation, name, check_rate(name, number))
+        return Schedule(map_rates(self._node, scaling))
+
+    def __add__(self, other: object) -> "Schedule":
+        raise TypeError(
+            "schedules are not added or subtracted: scale them with *, multiply two of "
+            "them with *, or write a function of the count, "
+            "lambda count: first(count) + second(count)."
+        )
+
+    __radd__ = __sub__ = __rsub__ = __add__
+
+    # --- A value ---
 
     def __eq__(self, other: object) -> bool:
         if self is other or not isinstance(other, Schedule):
             return self is other
-        mine, theirs = fetched(self), fetched(other)
-        return mine is not None and theirs is not None and _same(mine, theirs)
+        mine, theirs = _content(self._node), _content(other.node)
+        if mine is not None and theirs is not None:
+            return mine == theirs
+        return _have_same_leaves(self._node, other.node)
 
     def __hash__(self) -> int:
+        if self._hash is None:
+            content = _content(self._node)
+            unknown = jax.tree.structure(self._node) if content is None else content
+            self._hash = hash(unknown)
         return self._hash
 
+    def __reduce__(self) -> tuple[Callable, tuple[Node]]:
+        return _restore, (self._node,)
+
     def __repr__(self) -> str:
-        return self._shown(lambda values: values._code()) or structure(self)
+        """The code that builds the schedule."""
+        return _show(self, expression) or _structure(self)
 
     def __str__(self) -> str:
-        """The expression, the curve on one line, and the phases."""
-        return self._shown(_as_text) or repr(self)
+        """The code, the curve on one line, and the phases."""
+        return _show(self, as_text) or repr(self)
 
     def _repr_html_(self) -> str | None:
         """The curve as a picture, and the phases, for a notebook."""
-        return self._shown(_as_html)
+        return _show(self, as_html)
 
-    @abc.abstractmethod
-    def to_dict(self) -> dict[str, Any]:
-        """Every bit of the schedule, as JSON can hold it; `from_dict` reads it."""
+    # --- A pytree ---
 
-    @functools.cached_property
-    def _on_host(self) -> Callable[[int], Any] | None:
-        """From a count to a NumPy scalar; None unless every leaf is NumPy's."""
-        if self._batch_shape or not is_numpy(self):
-            return None
-        value, rounded = self._host_function(), self._dtype.type
+    def tree_flatten_with_keys(self) -> tuple[Any, None]:
+        """The node, whose leaves have names."""
+        return ((jax.tree_util.GetAttrKey("node"), self._node),), None
 
-        def on_host(count: int) -> Any:
-            if not 0 <= count <= LARGEST:
-                count = 0 if count < 0 else LARGEST
-            return rounded(value(count))
+    def tree_flatten(self) -> tuple[tuple[Node], None]:
+        """The node alone, which is faster."""
+        return (self._node,), None
 
-        return on_host
-
-    @functools.cached_property
-    def _hash(self) -> int:
-        return hash(_content(self)) if is_numpy(self) else object.__hash__(self)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: what was derived from them belongs to this process."""
-        return {name: vars(self)[name] for name in self.__dataclass_fields__}
-
-    def _shown(self, how: Callable[[Any], str]) -> str | None:
-        """What it is with its values, where it is one schedule and they are known."""
-        try:
-            values = None if self._batch_shape else fetched(self)
-            return None if values is None else how(values)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            # Trees of anything at all are mapped into this class, and shown by tools.
-            return None
-
-    def _lap(self) -> int:
-        """To the end, or once through: counts that show all there is."""
-        return max(1, min(math.ceil(self._exact_total()), LARGEST))
-
-    @property
-    @abc.abstractmethod
-    def _batch_shape(self) -> tuple[int, ...]: ...
-
-    @property
-    @abc.abstractmethod
-    def _dtype(self) -> np.dtype: ...
-
-    @property
-    def _total(self) -> Instant:
-        """The end; of what has none, the length of a lap."""
-        if is_numpy(self) and not self._batch_shape:
-            return exact(min(self._exact_total(), LARGEST), self._dtype)
-        return self._traced_total()
-
-    @abc.abstractmethod
-    def _exact_total(self) -> Any:
-        """The total of a schedule of NumPy's leaves as a Python number."""
-
-    @abc.abstractmethod
-    def _traced_total(self) -> Instant: ...
-
-    @property
-    @abc.abstractmethod
-    def _endless(self) -> Any: ...
-
-    @abc.abstractmethod
-    def _scaled(self, by: Callable[[Any], Any]) -> "Schedule": ...
-
-    @abc.abstractmethod
-    def _host_function(self) -> Callable[[Any], float]:
-        """From an exact Python number, 0 or more, to the value."""
-
-    @abc.abstractmethod
-    def _value(self, now: Instant, at_once: int) -> Array:
-        """The value at one instant, of `at_once` under evaluation."""
-
-    @abc.abstractmethod
-    def _pieces(self) -> list[Piece]:
-        """What it does, from step 0 on; of a schedule of NumPy's leaves."""
-
-    @abc.abstractmethod
-    def _code(self) -> str:
-        """An expression that builds this schedule."""
+    @classmethod
+    def tree_unflatten(cls, _: None, children: tuple[Node]) -> "Schedule":
+        """Of any leaves: JAX maps trees of anything into this class."""
+        return cls(children[0])
 
 
-def sampled(total: int, number: int) -> list[int]:
-    """At most so many counts from 0 to a total, both of them included."""
-    number = min(number, total + 1)
-    return [total * i // (number - 1) for i in range(number)]
+def _host_call(node: Node) -> Callable[[int], np.floating]:
+    value, rounded = host_function(node), dtype_of(node).type
+
+    def value_on_host(count: int) -> np.floating:
+        if not 0 <= count <= LARGEST:
+            count = 0 if count < 0 else LARGEST
+        return rounded(value(count))
+
+    return value_on_host
 
 
-def curve_of(schedule: Schedule, total: int, pieces: list[Piece]) -> Curve:
-    """Values of a schedule of NumPy's leaves, up to a total of 1 or more."""
-    counts = sampled(total, _POINTS)
-    starts = [float(piece.start) for piece in pieces]
-    return Curve(counts, [float(schedule(count)) for count in counts], starts)
+def _restore(node: Node) -> Schedule:
+    """From a pickle, or from a deep copy: nobody can write into the new leaves."""
+    for leaf in jax.tree.leaves(node):
+        if isinstance(leaf, np.ndarray):
+            read_only(leaf)
+    return Schedule(node)
 
 
-def _as_text(schedule: Any) -> str:
-    counts = sampled(schedule._lap(), _BLOCKS)
-    blocks = _text.curve([float(schedule(count)) for count in counts])
-    line = f"{blocks}  0 to {counts[-1]:,}"
-    return "\n".join([schedule._code(), line, _text.table(schedule._pieces())])
-
-
-def _as_html(schedule: Any) -> str:
-    pieces = schedule._pieces()
-    picture = html_picture(curve_of(schedule, schedule._lap(), pieces))
-    code = f"<code>{html.escape(schedule._code())}</code>"
-    return f"{code}<br>{picture}{_text.html_table(pieces)}"
-
-
-def fetched(schedule: Schedule) -> Any:
-    """The schedule with NumPy's leaves; None if one of them has no value here."""
-    if not all(map(_has_value, jax.tree.leaves(schedule))):
+def _content(node: Node) -> Hashable | None:
+    """What makes two schedules equal, if their numbers can be fetched."""
+    if (values := to_numpy(node)) is None:
         return None
-    return jax.tree.map(np.asarray, schedule)
-
-
-def _has_value(leaf: Any) -> bool:
-    if is_traced(leaf) or not isinstance(leaf, (np.ndarray, np.generic, jax.Array)):
-        return False
-    if not isinstance(leaf, jax.Array):
-        return True
-    here = leaf.is_fully_addressable or leaf.is_fully_replicated
-    return here and not leaf.is_deleted()
-
-
-def known(schedule: Schedule) -> Any:
-    """The schedule with NumPy's leaves, for what needs their values."""
-    if (values := fetched(schedule)) is None:
-        raise ValueError(
-            "the numbers of this schedule are not known here: it is traced, or its "
-            f"arrays are gone, {schedule!r}"
-        )
-    return values
-
-
-def checked(name: str, value: Any) -> Any:
-    """A schedule of this library, and one of them."""
-    if not isinstance(value, Schedule):
-        raise TypeError(f"{name} must be a schedule of optax_cosine, got {value!r}.")
-    if value._batch_shape:
-        raise ValueError(
-            f"{name} must be one schedule, got a stack of batch shape "
-            f"{value._batch_shape}: take it apart under jax.vmap, or write "
-            "jax.tree.map(lambda x: x[0], stack) for one."
-        )
-    return value
-
-
-def _content(schedule: Schedule) -> tuple[Any, ...]:
-    leaves, treedef = jax.tree.flatten(schedule)
+    values = jax.tree.map(_without_padding, values, is_leaf=_is_table)
+    leaves, treedef = jax.tree.flatten(values)
     return treedef, *((x.dtype.str, x.shape, tuple(x.ravel().tolist())) for x in leaves)
 
 
-def _same(mine: Schedule, theirs: Schedule) -> bool:
-    return _content(mine) == _content(theirs)
+def _is_table(node: object) -> bool:
+    return isinstance(node, Table)
 
 
-def structure(schedule: Schedule) -> str:
-    """What can be said of a schedule without its values."""
-    shown = [f"batch_shape={schedule._batch_shape}"] if schedule._batch_shape else []
-    for path, leaf in jax.tree_util.tree_flatten_with_path(schedule)[0]:
-        name = jax.tree_util.keystr(path).lstrip(".")
-        shape = ", ".join(map(str, getattr(leaf, "shape", ())))
-        dtype = getattr(leaf, "dtype", type(leaf).__name__)
-        shown.append(f"{name}={dtype}[{shape}]")
-    return f"{type(schedule).__name__}({', '.join(shown)})"
+def _without_padding(node: Table | Numbers) -> Table | Numbers:
+    # What is mapped from a table (sums of its leaves, say) is not always a table.
+    shapes = [np.shape(leaf) for leaf in node] if isinstance(node, Table) else []
+    is_single = list(map(len, shapes)) == [2, 2, 0] and shapes[0][1] == shapes[1][1]
+    return drop_empty_rows(node) if is_single else node
 
 
-def plain(steps: Any) -> Any:
-    """An exact number of steps as an int; where it is not whole, as a short float."""
-    if steps == int(steps):
-        return int(steps)
-    short = round(float(steps), 7)
-    same = exact(Fraction(short), _FLOAT32) == exact(steps, _FLOAT32)
-    return short if same else float(steps)
+def _have_same_leaves(first: Node, second: Node) -> bool:
+    """Of traced schedules, and of what JAX maps from a schedule: shapes, dtypes, masks."""
+    (mine, treedef), (theirs, other) = map(jax.tree.flatten, (first, second))
+    pairs = zip(mine, theirs, strict=False)
+    return treedef == other and all(a is b or _is_equal(a, b) for a, b in pairs)
 
 
-def _is_number(value: Any) -> bool:
+def _is_equal(a: object, b: object) -> bool:
+    if is_traced(a) or is_traced(b):
+        return False
+    return bool(np.all(a == b)) and np.shape(a) == np.shape(b)
+
+
+def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real) or hasattr(value, "dtype")
 
 
-def _scaling(operation: Callable, name: str, number: Any) -> Callable[[Any], Any]:
-    """From a column of rates to that column times or divided by `number`."""
-    number = rate(name, number)
+def _scaling(
+    operation: Callable, name: str, number: ArrayLike
+) -> Callable[[Numbers], Numbers]:
+    """From a column of rates to the column times or divided by `number`."""
 
-    def scaled(column: Any) -> Any:
-        if is_traced(number) or type(column) is not np.ndarray:
+    def scaled(column: Numbers) -> Numbers:
+        if is_traced(number) or not is_known(column):
             return operation(column, jnp.asarray(number, column.dtype))
         values = operation(column.astype(np.float64), float(number))
         for value in values.ravel().tolist():
@@ -342,89 +358,53 @@ def _scaling(operation: Callable, name: str, number: Any) -> Callable[[Any], Any
                     f"{name}={number!r} takes a rate of the schedule to {value!r}: "
                     "rates are from -1.7e38 to 1.7e38."
                 )
-        return frozen(values.astype(column.dtype))
+        return values.astype(column.dtype)
 
     return scaled
 
 
-def frozen(column: np.ndarray) -> np.ndarray:
-    column.flags.writeable = False
-    return column
+def _show(schedule: Schedule, how: Callable[[Node], Result]) -> Result | None:
+    """`how` of the schedule, if it is one schedule whose numbers are known."""
+    try:
+        node = to_numpy(schedule.node)
+        return None if node is None or batch_shape_of(node) else how(node)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        # JAX maps trees of anything into a schedule, and tools show what comes out.
+        return None
 
 
-@functools.partial(jax.jit, inline=True)
-def _evaluate(schedule: Schedule, count: ArrayLike) -> Array:
-    # Leaves are still NumPy's where jit is disabled.
-    schedule = jax.tree.map(jnp.asarray, schedule)
-    count = jnp.asarray(count)
+def _structure(schedule: Schedule) -> str:
+    """What can be said of a schedule without its values."""
+    try:
+        shape = batch_shape_of(schedule.node)
+    except (AttributeError, TypeError):
+        shape = ()
+    shown = [f"batch_shape={shape}"] if shape else []
+    for path, leaf in jax.tree_util.tree_flatten_with_path(schedule.node)[0]:
+        name = jax.tree_util.keystr(path).lstrip(".")
+        shape = ", ".join(map(str, getattr(leaf, "shape", ())))
+        dtype = getattr(leaf, "dtype", type(leaf).__name__)
+        shown.append(f"{name}={dtype}[{shape}]")
+    return f"Schedule({', '.join(shown)})"
 
-    def value(count):
-        return schedule._value(as_instant(count, schedule._dtype), at_once)
 
-    at_once = count.size
-    for _ in range(count.ndim):
-        value = jax.vmap(value)
-    return value(count)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Product(Schedule):
-    """Two schedules multiplied, step by step."""
-
-    first: Schedule
-    second: Schedule
-
-    @property
-    def _batch_shape(self) -> tuple[int, ...]:
-        return self.first._batch_shape
-
-    @property
-    def _dtype(self) -> np.dtype:
-        return np.promote_types(self.first._dtype, self.second._dtype)
-
-    def _exact_total(self) -> Any:
-        return max(self.first._exact_total(), self.second._exact_total())
-
-    def _traced_total(self) -> Instant:
-        first, second = (
-            Instant(total.whole, total.part.astype(self._dtype))
-            for total in (self.first._total, self.second._total)
+def check_schedule(name: str, value: object) -> Node:
+    """The node of one schedule of this library."""
+    if not isinstance(value, Schedule):
+        raise TypeError(f"{name} must be a schedule of optax_cosine, got {value!r}.")
+    if shape := batch_shape_of(value.node):
+        raise ValueError(
+            f"{name} must be one schedule, got a stack of batch shape {shape}: take it "
+            "apart under jax.vmap, or write jax.tree.map(lambda x: x[0], stack) for one."
         )
-        return select(reached(first, second), first, second)
+    return value.node
 
-    @property
-    def _endless(self) -> Any:
-        return self.first._endless | self.second._endless
 
-    def _scaled(self, by: Callable[[Any], Any]) -> "Product":
-        return Product(self.first._scaled(by), self.second)
-
-    def _host_function(self) -> Callable[[Any], float]:
-        first, second = self.first._host_function(), self.second._host_function()
-        return lambda count: first(count) * second(count)
-
-    def _value(self, now: Instant, at_once: int) -> Array:
-        first, second = (
-            schedule._value(now, at_once).astype(self._dtype)
-            for schedule in (self.first, self.second)
+def known_node(schedule: Schedule) -> Node:
+    """The node with NumPy's leaves, for what needs their values."""
+    if (node := to_numpy(schedule.node)) is None:
+        raise ValueError(
+            "this needs the values of the schedule, but it is traced by JAX, or its "
+            f"buffers were deleted or donated: {schedule!r}"
         )
-        return first * second
-
-    def _pieces(self) -> list[Piece]:
-        first, second = self.first._pieces(), self.second._pieces()
-        starts = sorted({piece.start for piece in (*first, *second)})
-        first = _text.split(first, starts, self.first._host_function())
-        second = _text.split(second, starts, self.second._host_function())
-        return list(map(_text.product, first, second))
-
-    def _code(self) -> str:
-        second = self.second._code()
-        if isinstance(self.second, Product):
-            second = f"({second})"
-        return f"{self.first._code()} * {second}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """As in `Schedule`."""
-        first, second = self.first.to_dict(), self.second.to_dict()
-        return {"kind": "product", "first": first, "second": second}
+    return node

@@ -11,21 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_cosine._checks import is_traced, rate
-from optax_cosine._instant import Instant
-from optax_cosine._schedule import Schedule, fetched, frozen
-from optax_cosine._table import LINEAR, Table, phase
+from optax_cosine._arrays import is_traced, read_only, to_numpy
+from optax_cosine._node import batch_shape_of
+from optax_cosine._schedule import Schedule
+from optax_cosine._table import LINEAR, single_row
+from optax_cosine._time import Time
+from optax_cosine._validation import check_rate
 
 
 @jax.tree_util.register_pytree_with_keys_class
-class Schedules(Mapping[str, Any]):
-    """Schedules by name.
+class ScheduleMap(Mapping[str, Any]):
+    """Schedules by the name of their hyperparameter.
 
     It is no dict, so that `optax.tree.get` finds under the name of a hyperparameter the
     value that was applied, and nothing else.
     """
 
-    def __init__(self, **schedules: Any):
+    def __init__(self, schedules: Mapping[str, Any]):
         self._by_name = {name: schedules[name] for name in sorted(schedules)}
 
     def __getitem__(self, name: str) -> Any:
@@ -38,17 +40,23 @@ class Schedules(Mapping[str, Any]):
         return len(self._by_name)
 
     def __repr__(self) -> str:
-        return f"Schedules({', '.join(f'{name}={x!r}' for name, x in self.items())})"
+        return f"ScheduleMap({', '.join(f'{name}={x!r}' for name, x in self.items())})"
 
     def tree_flatten_with_keys(self) -> tuple[Any, tuple[str, ...]]:
         """With the names as keys."""
         children = ((jax.tree_util.DictKey(name), x) for name, x in self.items())
-        return tuple(children), tuple(self)
+        return tuple(children), tuple(self._by_name)
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+        """Without keys, which is faster."""
+        return tuple(self._by_name.values()), tuple(self._by_name)
 
     @classmethod
-    def tree_unflatten(cls, names: tuple[str, ...], schedules: Any) -> "Schedules":
-        """From what `tree_flatten_with_keys` gave."""
-        return cls(**dict(zip(names, schedules, strict=True)))
+    def tree_unflatten(cls, names: tuple[str, ...], schedules: Any) -> "ScheduleMap":
+        """From what `tree_flatten` gave, which is sorted."""
+        unflattened = object.__new__(cls)
+        unflattened._by_name = dict(zip(names, schedules, strict=True))
+        return unflattened
 
 
 class InjectSchedulesState(NamedTuple):
@@ -56,13 +64,13 @@ class InjectSchedulesState(NamedTuple):
 
     count: Any  # int32: updates so far, at which the next one reads its schedules
     applied: dict[str, Any]  # what the last update used: a record, not a setting
-    schedules: Schedules
+    schedules: ScheduleMap
     inner_state: Any
 
 
-def number_as_schedule(name: str, value: Any) -> Table:
-    value = rate(name, value)
-    return phase(1, LINEAR, value, value)
+def number_as_schedule(name: str, value: Any) -> Schedule:
+    value = check_rate(name, value)
+    return Schedule(single_row(1, LINEAR, value, value))
 
 
 def is_float(value: Any) -> bool:
@@ -77,8 +85,8 @@ def get_schedules(opt_state: Any) -> dict[str, Any]:
 
     Use it to see which curve a run is on, and to edit it from there.
 
-    The formula is `get_schedules(opt_state)["learning_rate"](count)`: the rate of the
-    update after `count` of them.
+    `get_schedules(opt_state)["learning_rate"](count)` is the rate of the update that
+    follows `count` updates.
 
     Args:
         opt_state: A state of `inject_schedules`, or any pytree that holds one: through
@@ -86,8 +94,9 @@ def get_schedules(opt_state: Any) -> dict[str, Any]:
             NNX optimizer. Under `jax.vmap`, or stacked.
 
     Returns:
-        A dict of schedules, a number being a constant one. They are copies, on the
-        host where their numbers can be fetched, and outlive the state.
+        A dict from the name of a hyperparameter to its schedule; a number becomes a
+        constant schedule. The schedules are NumPy copies if possible, and stay valid
+        after the state is donated.
 
     Raises:
         ValueError: There is no such state in it, or there are several that schedule the
@@ -106,14 +115,11 @@ def get_schedules(opt_state: Any) -> dict[str, Any]:
         True
         >>> schedules["momentum"]
         constant(0.9, steps=1)
-
-    References:
-        Optax, `optax.tree.get`.
     """
     states = dict(_states(opt_state))
     _refuse_ambiguity(states, _names(states))
     return {
-        name: _on_host(_unboxed(schedule))
+        name: _to_host_copy(_unbox_all(schedule))
         for state in states.values()
         for name, schedule in state.schedules.items()
     }
@@ -125,8 +131,7 @@ def set_schedules(opt_state: Any, **schedules: Any) -> Any:
     Use it to edit a run that is under way: to scale a rate, to follow another curve, to
     put in what `cooldown`, `extend` or `rewarm` made of the present one.
 
-    The formula is `get_schedules(set_schedules(opt_state, name=schedule))[name] ==
-    schedule`; the next update is the first to use it.
+    The next update is the first to use it.
 
     Args:
         opt_state: A state of `inject_schedules`, or any pytree that holds one.
@@ -155,9 +160,6 @@ def set_schedules(opt_state: Any, **schedules: Any) -> Any:
         >>> updates, opt_state = optimizer.update(jnp.ones(3), opt_state)
         >>> print(updates)
         [-0.2 -0.2 -0.2]
-
-    References:
-        Optax, `optax.tree.set`.
     """
     states = dict(_states(opt_state))
     _refuse_unknown(schedules, states)
@@ -238,52 +240,55 @@ def _edited(
     state: InjectSchedulesState, new: Mapping[str, Schedule]
 ) -> InjectSchedulesState:
     schedules = {
-        name: _in_place_of(old, new[name], name, state) if name in new else old
+        name: _match_layout(old, new[name], name, state) if name in new else old
         for name, old in state.schedules.items()
     }
-    return state._replace(schedules=Schedules(**schedules))
+    return state._replace(schedules=ScheduleMap(schedules))
 
 
-def _in_place_of(
+def _match_layout(
     old: Schedule, new: Schedule, name: str, state: InjectSchedulesState
 ) -> Schedule:
     """`new` in the dtype, on the devices and in the boxes of the state."""
-    count, applied = _content(state.count), _content(state.applied[name])
-    if new._batch_shape != count.shape:
+    count, applied = _unbox(state.count), _unbox(state.applied[name])
+    if (shape := batch_shape_of(new.node)) != count.shape:
         raise ValueError(
             f"{name} must have the batch shape of the state, {count.shape}, got "
-            f"{new._batch_shape}: use stack, or set_schedules under jax.vmap."
+            f"{shape}: use stack, or set_schedules under jax.vmap."
         )
-    places, box = _unboxed(old), jax.tree.structure(state.count)
-    if jax.tree.map(np.shape, places) != jax.tree.map(np.shape, new):
-        places = jax.tree.map(lambda _: count, new)
+    old_leaves, box = _unbox_all(old), jax.tree.structure(state.count)
+    if jax.tree.map(np.shape, old_leaves) != jax.tree.map(np.shape, new):
+        old_leaves = jax.tree.map(lambda _: count, new)
 
-    def placed(leaf: Any, place: Any) -> Any:
+    def put(leaf: Any, old_leaf: Any) -> Any:
         is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
         leaf = jnp.array(leaf, applied.dtype if is_float else leaf.dtype)
-        # Only what was put on devices is put there: it would be compiled for again.
-        known = not is_traced(place) and not is_traced(leaf)
-        if known and getattr(place, "committed", False):
-            leaf = jax.device_put(leaf, place.sharding)
+        # An array that was not committed to a device stays uncommitted: committing it
+        # would compile the step again.
+        known = not is_traced(old_leaf) and not is_traced(leaf)
+        if known and getattr(old_leaf, "committed", False):
+            leaf = jax.device_put(leaf, old_leaf.sharding)
         return jax.tree.unflatten(box, [leaf])
 
-    return jax.tree.map(placed, new, places)
+    return jax.tree.map(put, new, old_leaves)
 
 
-def _content(boxed: Any) -> Any:
+def _unbox(boxed: Any) -> Any:
     (leaf,) = jax.tree.leaves(boxed)
     return leaf
 
 
-def _unboxed(schedule: Any) -> Any:
+def _unbox_all(schedule: Schedule) -> Schedule:
+    """The schedule with arrays for its leaves, whatever a framework keeps them in."""
+
     def is_boxed(node: Any) -> bool:
-        return not isinstance(node, (Schedule, Instant))
+        return not isinstance(node, Schedule | Time | tuple)
 
-    return jax.tree.map(_content, schedule, is_leaf=is_boxed)
+    return jax.tree.map(_unbox, schedule, is_leaf=is_boxed)
 
 
-def _on_host(schedule: Schedule) -> Schedule:
-    values = fetched(schedule)
+def _to_host_copy(schedule: Schedule) -> Schedule:
+    values = to_numpy(schedule)
     if values is None:
         return schedule
-    return jax.tree.map(lambda leaf: frozen(np.array(leaf)), values)
+    return jax.tree.map(lambda leaf: read_only(np.array(leaf)), values)

@@ -1,6 +1,7 @@
 """How many updates a run has."""
 
-from optax_cosine._checks import LARGEST, whole
+from optax_cosine._time import LARGEST
+from optax_cosine._validation import check_count
 
 
 def count_updates(
@@ -45,9 +46,9 @@ def count_updates(
     References:
         Optax, `optax.MultiSteps`; transformers, `Trainer`.
     """
-    batches = whole("batches_per_epoch", batches_per_epoch, "batches")
-    batches *= whole("epochs", epochs, "epochs")
-    updates = batches // whole("accumulation_steps", accumulation_steps, "batches")
+    batches = check_count("batches_per_epoch", batches_per_epoch, "batches")
+    batches *= check_count("epochs", epochs, "epochs")
+    updates = batches // check_count("accumulation_steps", accumulation_steps, "batches")
     if not 1 <= updates <= LARGEST:
         raise ValueError(
             f"batches_per_epoch={batches_per_epoch} * epochs={epochs} // "

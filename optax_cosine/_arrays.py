@@ -1,0 +1,71 @@
+"""Where the numbers of a schedule are: in NumPy, on a device, or traced by JAX.
+
+Plain arguments give NumPy's arrays, whose values are known while JAX traces a program.
+What depends on known values alone is computed at that moment and is not part of the
+program.
+"""
+
+from typing import TypeAlias, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+
+Numbers: TypeAlias = jax.Array | np.ndarray
+Tree = TypeVar("Tree")
+
+
+def is_traced(value: object) -> bool:
+    return isinstance(value, Tracer)
+
+
+def is_known(*trees: object) -> bool:
+    """Whether every leaf is NumPy's."""
+    return all(isinstance(x, np.ndarray | np.generic) for x in jax.tree.leaves(trees))
+
+
+def always(numbers: object, value: float) -> bool:
+    """Whether all `numbers` are known to be `value`. Nothing is known of a tracer."""
+    return is_known(numbers) and bool(np.all(np.equal(numbers, value)))  # type: ignore[arg-type]
+
+
+def select(condition: Numbers, on_true: Tree, on_false: Tree) -> Tree:
+    """`jnp.where` for trees. What is known is decided here, not in the program."""
+    if is_known(condition) and np.ndim(condition) == 0:
+        return on_true if condition else on_false
+
+    def of_leaves(x: Numbers, y: Numbers) -> Numbers:
+        if x is y or (is_known(x, y) and np.array_equal(x, y)):
+            return x
+        if is_known(condition, x, y):
+            return np.where(condition, x, y)
+        shape = np.broadcast_shapes(*map(np.shape, (condition, x, y)))
+        return lax.select(*(broadcast(leaf, shape) for leaf in (condition, x, y)))
+
+    return jax.tree.map(of_leaves, on_true, on_false)
+
+
+def broadcast(numbers: Numbers, shape: tuple[int, ...]) -> Numbers:
+    same = np.shape(numbers) == shape
+    return numbers if same else jnp.broadcast_to(numbers, shape)
+
+
+def read_only(numbers: np.ndarray) -> np.ndarray:
+    numbers.flags.writeable = False
+    return numbers
+
+
+def to_numpy(tree: Tree) -> Tree | None:
+    """The tree with NumPy's leaves. None if the value of a leaf cannot be fetched."""
+    if not all(map(_can_be_fetched, jax.tree.leaves(tree))):
+        return None
+    return jax.tree.map(np.asarray, tree)
+
+
+def _can_be_fetched(leaf: object) -> bool:
+    if is_traced(leaf) or not isinstance(leaf, jax.Array):
+        return isinstance(leaf, np.ndarray | np.generic)
+    is_here = leaf.is_fully_addressable or leaf.is_fully_replicated
+    return is_here and not leaf.is_deleted()

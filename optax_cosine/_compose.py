@@ -1,0 +1,356 @@
+"""Schedules from schedules: in sequence, on another clock, many at once."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from optax_cosine._arrays import Numbers, is_known, is_traced, read_only
+from optax_cosine._display import shorten
+from optax_cosine._node import Node, Staircase, end_of, is_endless
+from optax_cosine._schedule import Schedule, check_schedule
+from optax_cosine._table import AFTER, Table, concatenate, is_held, pad_table
+from optax_cosine._time import LARGEST, Time, from_array, to_exact, to_ratio, to_time
+from optax_cosine._transform import (
+    is_held_table,
+    join_nodes,
+    shift_node,
+    splice_nodes,
+    stretch_node,
+)
+from optax_cosine._validation import (
+    answer_wrong_keywords,
+    check_choice,
+    check_positive,
+    check_signed_steps,
+    check_steps,
+)
+
+After: TypeAlias = Literal["hold", "repeat", "mirror"]
+
+_FLOAT = np.dtype(np.float32)  # Of times that belong to no table.
+
+
+@answer_wrong_keywords
+def join(*schedules: Schedule, after: After = "hold") -> Schedule:
+    """Schedules one after the other, each from its own step 0.
+
+    Use it to build any curve from parts. From count T on, the total length of the
+    schedules before it, the value is `schedules[k](count - T)`.
+
+    Args:
+        *schedules: Schedules of this library. The last may be endless.
+        after: What follows the last: `"hold"` its last value, `"repeat"` everything
+            from the start, or `"mirror"` everything backward and forward again, as
+            PyTorch's CosineAnnealingLR does. Repetition is exact if the length is a
+            whole number. For a period of 10 / 3 steps, build one of 10 steps and write
+            `stretch(schedule, 1 / 3)`.
+
+    Returns:
+        A schedule: one table if all are tables that end.
+
+    Raises:
+        TypeError: An argument is not a schedule of this library.
+        ValueError: There is no schedule, one before the last is endless, `after` is
+            unknown or needs a table, or the total is beyond 2**31 - 1.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> warmup, decay = oc.linear(0.0, 1.0, steps=2), oc.cosine(1.0, 0.0, steps=2)
+        >>> schedule = oc.join(warmup, decay)
+        >>> print(*[schedule(count) for count in range(6)])
+        0.0 0.5 1.0 0.5 0.0 0.0
+        >>> waves = oc.join(oc.cosine(1.0, 0.0, steps=2), after="mirror")
+        >>> print(*[waves(count) for count in range(6)])
+        1.0 0.5 0.0 0.5 1.0 0.5
+    """
+    check_choice("after", after, AFTER)
+    if not schedules:
+        raise ValueError("join needs at least one schedule, got none.")
+    nodes = [check_schedule(f"schedules[{i}]", x) for i, x in enumerate(schedules)]
+    for index, node in enumerate(nodes):
+        if is_known_endless(node) and (index + 1 < len(nodes) or after != "hold"):
+            raise ValueError(
+                f"schedules[{index}] must have an end: only the last of a join that "
+                f"holds may go on for ever, got {schedules[index]!r}."
+            )
+    _check_total(nodes, "joined")
+    if after == "hold":
+        return Schedule(join_nodes(nodes))
+    if not all(map(is_held_table, nodes)):
+        raise ValueError(
+            f"after={after!r} needs tables that end, as cosine, linear, constant, join "
+            "and edits of them are: not a product, a staircase, or a traced schedule."
+        )
+    table = concatenate(nodes)
+    code = read_only(np.array(AFTER.index(after), np.int32))
+    return Schedule(table._replace(after=code))
+
+
+def is_known_endless(node: Node) -> bool:
+    endless = is_endless(node)
+    return not is_traced(endless) and bool(np.any(endless))
+
+
+def _check_total(nodes: Sequence[Node], how: str) -> None:
+    known = [x for x in nodes if is_known(x) and not is_known_endless(x)]
+    total = sum(to_exact(end_of(node)).item() for node in known)
+    if total > LARGEST:
+        raise ValueError(
+            f"schedules must end by step 2**31 - 1 when {how}, end at "
+            f"{math.ceil(total)}."
+        )
+
+
+@answer_wrong_keywords
+def splice(before: Schedule, at_step: ArrayLike, then: Schedule) -> Schedule:
+    """`before` until `at_step`, from there `then` from its own step 0.
+
+    Use it to let a running job continue on another curve. The value is `before(count)`
+    below `at_step`, and `then(count - at_step)` from there.
+
+    Args:
+        before: A schedule of this library; it may be endless.
+        at_step: Count at which `then` takes over: a number of steps, 0 or more.
+        then: A schedule of this library; it may be endless.
+
+    Returns:
+        A schedule: one table if both are tables that end.
+
+    Raises:
+        TypeError: A schedule is not of this library, or `at_step` is not a number.
+        ValueError: `at_step` is out of range, or the end is beyond 2**31 - 1.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> endless = oc.cosine_restarts_schedule(1.0, 10)
+        >>> schedule = oc.splice(endless, 25, oc.linear(0.5, 0.0, steps=5))
+        >>> print(schedule(20), schedule(25), schedule(30))
+        1.0 0.5 0.0
+    """
+    nodes = check_schedule("before", before), check_schedule("then", then)
+    steps = check_signed_steps("at_step", at_step)
+    if not is_traced(steps) and steps < 0:
+        raise ValueError(f"at_step must be 0 or more, got {at_step!r}.")
+    return splice_checked(nodes[0], steps, nodes[1])
+
+
+def splice_checked(before: Node, at_step: Any, then: Node) -> Schedule:
+    """The spliced schedule, unless it ends too late."""
+    if not is_traced(at_step) and is_known(then) and not is_known_endless(then):
+        total = at_step + to_exact(end_of(then)).item()
+        if total > LARGEST:
+            raise ValueError(
+                "the spliced schedule must end by step 2**31 - 1, ends at "
+                f"{shorten(math.ceil(total))}."
+            )
+    return Schedule(splice_nodes(before, to_time(at_step, _FLOAT), then))
+
+
+@answer_wrong_keywords
+def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
+    """The schedule read `steps` ahead, or later if `steps` is negative.
+
+    Use `shift(schedule, 1)` for a first update above 0 and a last one exactly at the end
+    value; a negative shift waits at the first value.
+
+    For counts of 0 and more, `shift(schedule, steps)(count)` is
+    `schedule(max(0, count + steps))`.
+
+    Args:
+        schedule: A schedule of this library.
+        steps: Steps to read ahead; if negative, steps to wait.
+
+    Returns:
+        A schedule: one table if `schedule` is a table that ends. If it is over after
+        `steps`, its end value.
+
+    Raises:
+        TypeError: `schedule` is not of this library, or `steps` is not a number.
+        ValueError: `steps` is out of range, or the end is beyond 2**31 - 1.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> schedule = oc.shift(oc.linear(0.0, 1.0, steps=4), 1)
+        >>> print(*[schedule(count) for count in range(4)])
+        0.25 0.5 0.75 1.0
+    """
+    node = check_schedule("schedule", schedule)
+    steps = check_signed_steps("steps", steps)
+    if not is_traced(steps) and is_known(node) and not is_known_endless(node):
+        if (total := to_exact(end_of(node)).item() - steps) > LARGEST:
+            raise ValueError(
+                f"steps={steps!r} takes the end of the schedule to step "
+                f"{math.ceil(total)}, past 2**31 - 1."
+            )
+    return Schedule(shift_node(node, _signed_time(steps)))
+
+
+def _signed_time(steps: Any) -> Time:
+    if not is_traced(steps):
+        return to_time(steps, _FLOAT)
+    dtype = np.dtype(jnp.result_type(float))
+    ahead, wait = (from_array(x, dtype) for x in (steps, -steps))
+    # At most one of them is not 0. NaN is 0 in both.
+    fracs = (jnp.nan_to_num(x.frac).astype(dtype) for x in (ahead, wait))
+    ahead, wait = (Time(x.whole, f) for x, f in zip((ahead, wait), fracs, strict=True))
+    return ahead - wait
+
+
+@answer_wrong_keywords
+def stretch(schedule: Schedule, factor: ArrayLike) -> Schedule:
+    """The same curve, `factor` times as long.
+
+    Use it to try a plan on a shorter run, or to give every phase more time. For a run
+    that has begun, use `extend`.
+
+    `stretch(schedule, factor)(count)` is `schedule(count / factor)`.
+
+    Args:
+        schedule: A schedule of this library.
+        factor: Above 0. It is taken as a ratio of integers: 1.1 as 11 / 10.
+
+    Returns:
+        A schedule: one table if `schedule` is a table that ends.
+
+    Raises:
+        TypeError: `schedule` is not of this library, or `factor` is not a number.
+        ValueError: `factor` is out of range, or the end is beyond 2**31 - 1.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> schedule = oc.stretch(oc.linear(0.0, 1.0, steps=2), 2.0)
+        >>> print(*[schedule(count) for count in range(5)])
+        0.0 0.25 0.5 0.75 1.0
+    """
+    node = check_schedule("schedule", schedule)
+    numerator, denominator = _ratio_of_times(factor)
+    if is_known(numerator, node) and not is_known_endless(node):
+        total = to_exact(end_of(node)).item() * to_exact(numerator).item()
+        if (total := total / to_exact(denominator).item()) > LARGEST:
+            raise ValueError(
+                f"factor={factor!r} takes the end of the schedule to step "
+                f"{math.ceil(total)}, past 2**31 - 1."
+            )
+    return Schedule(stretch_node(node, numerator, denominator))
+
+
+def _ratio_of_times(factor: Any) -> tuple[Time, Time]:
+    if is_traced(factor := check_positive("factor", factor)):
+        # A float is an integer of 24 bits times a power of two.
+        factor = jnp.clip(factor, 2.0**-30, 2.0**30)
+        _, exponent = jnp.frexp(factor)
+        doublings = jnp.clip(24 - exponent, 0, 30)
+        numerator = factor * (np.int32(1) << doublings).astype(factor.dtype)
+        return (
+            from_array(numerator, factor.dtype),
+            to_time(np.int32(1) << doublings, factor.dtype),
+        )
+    if not 1 / LARGEST <= factor <= LARGEST:
+        raise ValueError(
+            f"factor must be from 1 / (2**31 - 1) to 2**31 - 1, got {factor!r}."
+        )
+    numerator, denominator = (to_time(x, _FLOAT) for x in to_ratio(factor))
+    return numerator, denominator
+
+
+@answer_wrong_keywords
+def staircase(schedule: Schedule, every: ArrayLike) -> Schedule:
+    """The schedule that moves on by one step after every `every` counts.
+
+    Use `every=updates_per_epoch` for a schedule that counts epochs.
+
+    `staircase(schedule, every)(count)` is `schedule(floor(count / every))`.
+
+    Args:
+        schedule: A schedule of this library.
+        every: Counts for each step of the schedule, a whole number from 1.
+
+    Returns:
+        A schedule; it is not a table.
+
+    Raises:
+        TypeError: `schedule` is not of this library, or `every` is not a number.
+        ValueError: `every` is out of range.
+
+    Examples:
+        >>> import optax_cosine as oc
+        >>> stairs = oc.staircase(oc.linear(0.0, 1.0, steps=4), 2)
+        >>> print(*[stairs(count) for count in range(6)])
+        0.0 0.0 0.25 0.25 0.5 0.5
+    """
+    node = check_schedule("schedule", schedule)
+    every = check_steps("every", every)
+    if is_traced(every):
+        return Schedule(Staircase(node, from_array(every, _FLOAT).whole))
+    return Schedule(Staircase(node, read_only(np.array(every, np.int32))))
+
+
+def stack(schedules: Iterable[Schedule]) -> Schedule:
+    """A population: schedules as one, with a leading axis, for `jax.vmap`.
+
+    Use it to train models with different schedules, of different kinds too, in one
+    program. Shorter tables are padded with phases of 0 steps.
+
+    Member k of the stack, `jax.tree.map(lambda leaf: leaf[k], stacked)`, has the values
+    of `schedules[k]`.
+
+    Args:
+        schedules: Schedules that have the same structure, as any schedules that are
+            tables have.
+
+    Returns:
+        A stack of schedules; call it under `jax.vmap`.
+
+    Raises:
+        TypeError: An element is not a schedule of this library.
+        ValueError: There is no schedule, or one has another structure than the first.
+
+    Examples:
+        >>> import jax
+        >>> import optax_cosine as oc
+        >>> population = oc.stack([
+        ...     oc.cosine_annealing_schedule(1.0, 100),
+        ...     oc.warmup_stable_decay_schedule(
+        ...         1.0, 100, warmup_steps=10, decay_steps=20),
+        ... ])
+        >>> [f"{x:.2f}" for x in jax.vmap(lambda schedule: schedule(50))(population)]
+        ['0.50', '1.00']
+    """
+    if not isinstance(schedules, Iterable):
+        raise TypeError(f"schedules must be a list of schedules, got {schedules!r}.")
+    members = list(schedules)
+    nodes = [check_schedule(f"schedules[{i}]", x) for i, x in enumerate(members)]
+    if not nodes:
+        raise ValueError("stack needs at least one schedule, got none.")
+    for index, node in enumerate(nodes):
+        if jax.tree.structure(node) != jax.tree.structure(nodes[0]):
+            raise ValueError(
+                f"schedules[{index}] must be combined as schedules[0] is, "
+                f"{members[0]!r}, to be stacked with it, got {members[index]!r}."
+            )
+    return Schedule(jax.tree.map(_stack, *nodes, is_leaf=_is_table))
+
+
+def _is_table(node: object) -> bool:
+    return isinstance(node, Table)
+
+
+def _stack(*parts: Any) -> Any:
+    """Tables, padded to the same number of rows, or other numbers, with an axis more."""
+    if isinstance(parts[0], Table):
+        rows = max(table.integers.shape[-1] for table in parts)
+        padded = [pad_table(table, rows) for table in parts]
+        return Table(*map(_stack_numbers, *padded))
+    return _stack_numbers(*parts)
+
+
+def _stack_numbers(*leaves: Numbers) -> Numbers:
+    if is_known(leaves):
+        return read_only(np.stack(leaves))
+    dtype = np.result_type(*(leaf.dtype for leaf in leaves))
+    return jnp.stack([jnp.asarray(leaf, dtype) for leaf in leaves])

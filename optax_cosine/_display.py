@@ -1,0 +1,398 @@
+"""What is shown of a schedule: the code that builds it, its curve, its phases.
+
+Functions of a node with NumPy's leaves, for a terminal and for a notebook.
+"""
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from optax_cosine._clock import Piece, first_count_of, pieces_of
+from optax_cosine._host import Value, host_function, row_function
+from optax_cosine._json import to_dict
+from optax_cosine._node import Clocked, Node, Product, Spliced, Staircase, end_of
+from optax_cosine._picture import Curve, html_picture
+from optax_cosine._table import (
+    AFTER,
+    HOLD,
+    LINEAR,
+    SHAPES,
+    HostRow,
+    Table,
+    concatenate,
+    drop_empty_rows,
+    host_rows,
+    shift_table,
+    single_row,
+    splice_tables,
+)
+from optax_cosine._time import LARGEST, to_exact, to_time
+
+Steps: TypeAlias = float | Fraction
+
+_COLUMNS = ("from step", "to", "shape", "init_value", "end_value")
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_MAX_BLOCKS = 60  # Of the curve on one line.
+_MAX_POINTS = 10_000  # Of a picture.
+_FIRST_ROWS, _LAST_ROWS = 12, 4  # That are listed if there are many.
+_MAX_CODE_ROWS, _MAX_CODE = 64, 2_000
+_FLOAT32 = np.dtype(np.float32)
+
+
+class Phase(NamedTuple):
+    """One row of a table, as Python's numbers.
+
+    The phase plays for `steps` steps. Its value goes from `init_value` to `end_value`
+    while the count goes from `clock_start` to `clock_end`; in an edited schedule these
+    may lie before the phase starts or after it ends.
+    """
+
+    steps: int | float
+    shape: str
+    init_value: float
+    end_value: float
+    exponent: float
+    time_exponent: float
+    clock_start: int | float
+    clock_end: int | float
+
+
+def phases_of(table: Table) -> list[Phase]:
+    """The rows that have steps."""
+    return [
+        Phase(
+            shorten(row.end - row.start),
+            SHAPES[row.shape],
+            *(_shortest(value, table.floats.dtype) for value in row[5:]),
+            shorten(row.clock_start),
+            shorten(row.clock_end),
+        )
+        for row in host_rows(table)
+    ]
+
+
+def shorten(steps: Steps) -> int | float:
+    """An int if the steps are whole, else the shortest float that is stored alike."""
+    if steps == int(steps):
+        return int(steps)
+    stored = to_time(Fraction(steps), _FLOAT32)
+    short = float(to_exact(stored).item())
+    candidates = round(short, 7), short
+    alike = (x for x in candidates if to_time(Fraction(x), _FLOAT32) == stored)
+    return next(alike, float(steps))
+
+
+def _shortest(value: float, dtype: np.dtype) -> float:
+    """The float of fewest digits that is stored as the value."""
+    return float(str(dtype.type(value)))
+
+
+# --- Code ---
+
+
+class _Code(NamedTuple):
+    """An expression, and the table that it builds."""
+
+    text: str
+    table: Table
+
+
+def expression(node: Node) -> str:
+    """An expression that builds the schedule."""
+    match node:
+        case Table():
+            return _table_expression(drop_empty_rows(node))
+        case Product(first, second):
+            factor = expression(second)
+            factor = f"({factor})" if isinstance(second, Product) else factor
+            return f"{expression(first)} * {factor}"
+        case Spliced(before, at_step, then):
+            step = shorten(to_exact(at_step).item())
+            return f"splice({expression(before)}, {step!r}, {expression(then)})"
+        case Staircase(inner, every):
+            return f"staircase({expression(inner)}, {int(every)})"
+        case Clocked(inner, clock):
+            return _clock_expression(node, expression(inner), pieces_of(clock))
+
+
+def _clock_expression(node: Clocked, inner: str, pieces: list[Piece]) -> str:
+    match pieces:
+        case [Piece(0, step, speed)]:
+            return _stretched(_shifted(inner, step), speed)
+        case [Piece(0, 0, 0), Piece(wait, 0, speed)]:
+            return _stretched(_shifted(inner, -wait * speed), speed)
+        case [Piece(0, 0, 1), Piece(count, step, _)] if count == step:
+            total = shorten(to_exact(end_of(node)).item())
+            return f"extend({inner}, at_step={shorten(count)}, total_steps={total})"
+    return f"Schedule.from_dict({to_dict(node)!r})"
+
+
+def _shifted(inner: str, steps: Steps) -> str:
+    return f"shift({inner}, {shorten(steps)!r})" if steps else inner
+
+
+def _stretched(inner: str, speed: Steps) -> str:
+    return inner if speed == 1 else f"stretch({inner}, {float(1 / Fraction(speed))!r})"
+
+
+def _table_expression(table: Table) -> str:
+    rows, dtype, after = host_rows(table), table.floats.dtype, int(table.after)
+    if len(rows) <= _MAX_CODE_ROWS:
+        code = _code_of_rows(rows, dtype, after)
+        text = code.text
+        if not all(map(np.array_equal, code.table[:2], table[:2])):
+            text = f"Schedule.from_dict({to_dict(table)!r})"
+        if len(text) <= _MAX_CODE:
+            return text
+    shown = [_code_of_part(row, dtype).text for row in (*rows[:4], *rows[-2:])]
+    shown.insert(4, f"... {len(rows) - 6:,} phases left out ...")
+    return f"join({', '.join(shown)}{_after(after)})"
+
+
+def _code_of_rows(rows: list[HostRow], dtype: np.dtype, after: int) -> _Code:
+    segments = _segments(rows)
+    code = _code_of_segment(segments[0], dtype, after)
+    for segment in segments[1:]:
+        start, then = segment[0].start, _code_of_segment(segment, dtype, HOLD)
+        table = splice_tables(code.table, to_time(Fraction(start), dtype), then.table)
+        text = f"splice({code.text}, {shorten(start)!r}, {then.text})"
+        code = _Code(text, table)
+    return code
+
+
+def _segments(rows: list[HostRow]) -> list[list[HostRow]]:
+    """Runs of rows whose clocks are cut at most where the run starts or ends."""
+    segments = [rows[:1]]
+    for before, row in zip(rows, rows[1:], strict=False):
+        if before.end == before.clock_end and row.start == row.clock_start:
+            segments[-1].append(row)
+        else:
+            segments.append([row])
+    return segments
+
+
+def _code_of_segment(rows: list[HostRow], dtype: np.dtype, after: int) -> _Code:
+    parts = [_code_of_part(row, dtype) for row in rows]
+    text, table = parts[0]
+    if len(parts) > 1 or after != HOLD:
+        joined = ", ".join(part.text for part in parts)
+        text = f"join({joined}{_after(after)})"
+        table = concatenate([part.table for part in parts])
+    if offset := rows[0].start - rows[0].clock_start:
+        text = _shifted(text, offset)
+        table = shift_table(table, to_time(Fraction(offset), dtype))
+    return _Code(text, table)
+
+
+def _after(after: int) -> str:
+    return "" if after == HOLD else f", after={AFTER[after]!r}"
+
+
+def _code_of_part(row: HostRow, dtype: np.dtype) -> _Code:
+    steps = row.clock_end - row.clock_start
+    table = single_row(Fraction(steps), row.shape, *map(dtype.type, row[5:]))
+    first, last, *bends = (_shortest(value, dtype) for value in row[5:])
+    if row.shape == LINEAR and first == last and bends == [1, 1]:
+        return _Code(f"constant({first!r}, steps={shorten(steps)!r})", table)
+    names = zip(("exponent", "time_exponent"), bends, strict=True)
+    more = "".join(f", {name}={value!r}" for name, value in names if value != 1)
+    text = f"({first!r}, {last!r}, steps={shorten(steps)!r}{more})"
+    return _Code(SHAPES[row.shape] + text, table)
+
+
+# --- Rows ---
+
+
+class Section(NamedTuple):
+    """What a schedule does from one step to another."""
+
+    start: Steps
+    stop: Steps  # Infinite if nothing follows.
+    shape: str
+    init_value: float
+    end_value: float
+
+
+def sections_of(node: Node) -> list[Section]:
+    """What a schedule does, from step 0 on."""
+    match node:
+        case Table():
+            return _sections_of_table(node)
+        case Product(first, second):
+            return _multiply(first, second)
+        case Spliced(before, at_step, then):
+            step = to_exact(at_step).item()
+            return _cut(before, step) + [
+                part._replace(start=step + part.start, stop=step + part.stop)
+                for part in sections_of(then)
+            ]
+        case Staircase(inner, every):
+            return _on_clock(node, inner, lambda step: math.ceil(step) * int(every))
+        case Clocked(inner, clock):
+            pieces = pieces_of(clock)
+            return _on_clock(node, inner, lambda step: first_count_of(pieces, step))
+
+
+def _sections_of_table(table: Table) -> list[Section]:
+    found = []
+    for row in host_rows(table):
+        value = row_function(row)
+        first, last = value(row.start), value(row.end)
+        shape = "constant" if first == last else SHAPES[row.shape]
+        found.append(Section(row.start, row.end, shape, first, last))
+    first, last = found[0].init_value, found[-1].end_value
+    after = int(table.after)
+    values = ((last, last), (last, first), (first, last))[after]
+    return [*found, Section(found[-1].stop, math.inf, AFTER[after], *values)]
+
+
+def _cut(node: Node, at_step: Steps) -> list[Section]:
+    kept = [part for part in sections_of(node) if part.start < at_step]
+    if kept and kept[-1].stop > at_step:
+        value = host_function(node)(at_step)
+        kept[-1] = kept[-1]._replace(stop=at_step, end_value=value)
+    return kept
+
+
+def _multiply(first: Node, second: Node) -> list[Section]:
+    parts = [(sections_of(node), host_function(node)) for node in (first, second)]
+    starts = sorted({part.start for found, _ in parts for part in found})
+    return [
+        Section(
+            a.start,
+            a.stop,
+            f"{a.shape} * {b.shape}",
+            a.init_value * b.init_value,
+            a.end_value * b.end_value,
+        )
+        for a, b in zip(*(_split(*part, starts) for part in parts), strict=True)
+    ]
+
+
+def _split(
+    sections: list[Section], value: Value, starts: Sequence[Steps]
+) -> list[Section]:
+    """The same sections, with more starts."""
+    stops = [*starts[1:], math.inf]
+    inner = iter(sections)
+    found, now = [], next(inner)
+    for start, stop in zip(starts, stops, strict=True):
+        if start == now.stop:
+            now = next(inner)
+        first = now.init_value if start == now.start else value(start)
+        last = now.end_value if stop == now.stop else value(stop)
+        found.append(Section(start, stop, now.shape, first, last))
+    return found
+
+
+def _on_clock(
+    node: Node, inner: Node, count_of: Callable[[Steps], Steps]
+) -> list[Section]:
+    value, parts = host_function(node), sections_of(inner)
+    counts = [count_of(part.start) for part in parts]
+    wait = Section(0, counts[0], "hold", value(0), value(0))
+    moved = [
+        part._replace(start=start, stop=stop, init_value=value(start))
+        for part, start, stop in zip(parts, counts, [*counts[1:], math.inf], strict=True)
+    ]
+    return [part for part in [wait, *moved] if part.start < part.stop]
+
+
+# --- For a terminal and for a notebook ---
+
+
+def lap_of(node: Node) -> int:
+    """The whole number of steps to the end, or of one lap."""
+    return max(1, min(math.ceil(to_exact(end_of(node)).item()), LARGEST))
+
+
+def evenly_spaced_counts(total: int, number: int) -> list[int]:
+    """At most so many counts from 0 to a total, both included."""
+    number = min(number, total + 1)
+    return [total * i // (number - 1) for i in range(number)]
+
+
+def curve_of(node: Node, total: int) -> Curve:
+    counts, value = evenly_spaced_counts(total, _MAX_POINTS), host_function(node)
+    starts = [float(part.start) for part in sections_of(node)]
+    return Curve(counts, [value(count) for count in counts], starts)
+
+
+def as_text(node: Node) -> str:
+    """The code, the curve on one line, and the phases."""
+    counts, value = evenly_spaced_counts(lap_of(node), _MAX_BLOCKS), host_function(node)
+    curve = sparkline([value(count) for count in counts])
+    line = f"{curve}  0 to {counts[-1]:,}"
+    return "\n".join([expression(node), line, _as_text_table(sections_of(node))])
+
+
+def as_html(node: Node) -> str:
+    """The code, the curve as a picture, and the phases."""
+    code = f"<code>{html.escape(expression(node))}</code>"
+    picture = html_picture(curve_of(node, lap_of(node)))
+    return f"{code}<br>{picture}{_as_html_table(sections_of(node))}"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Values side by side, from the lowest to the highest of them."""
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    low, rise = min(finite), max(finite) - min(finite)
+    return "".join(_block((x - low) / rise if rise else x - low + 0.5) for x in values)
+
+
+def _block(height: float) -> str:
+    if not math.isfinite(height):
+        return " "
+    return _BLOCKS[round(height * (len(_BLOCKS) - 1))]
+
+
+def _as_text_table(sections: Sequence[Section]) -> str:
+    """The rows, aligned."""
+    rows = [_COLUMNS, *_rows(sections)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = (str.rjust, str.rjust, str.ljust, str.rjust, str.rjust)
+    return "\n".join(
+        "  ".join(side(x, n) for side, x, n in zip(sides, row, widths, strict=True))
+        for row in rows
+    )
+
+
+def _as_html_table(sections: Sequence[Section]) -> str:
+    """The rows, for a notebook."""
+    head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
+    rows = (
+        "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        for row in _rows(sections)
+    )
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _rows(sections: Sequence[Section]) -> list[tuple[str, ...]]:
+    if len(sections) <= _FIRST_ROWS + _LAST_ROWS + 1:
+        return [_row(part) for part in sections]
+    hidden = f"({len(sections) - _FIRST_ROWS - _LAST_ROWS:,} more)"
+    some = [_row(part) for part in (*sections[:_FIRST_ROWS], *sections[-_LAST_ROWS:])]
+    return [*some[:_FIRST_ROWS], ("...", "...", hidden, "...", "..."), *some[_FIRST_ROWS:]]
+
+
+def _row(part: Section) -> tuple[str, ...]:
+    return (
+        _step(part.start),
+        _step(part.stop),
+        part.shape,
+        f"{part.init_value:.6g}",
+        f"{part.end_value:.6g}",
+    )
+
+
+def _step(step: Steps) -> str:
+    if step == math.inf:
+        return ""
+    if step == int(step):
+        return f"{int(step):,}"
+    return f"{float(step):,.2f}" if step > 1 else f"{float(step):.3g}"

@@ -1,0 +1,298 @@
+"""The value of a schedule at a step count, on a device.
+
+For a table:
+
+1. Clamp the count to int32, in its own dtype.
+2. Wrap it into one lap, if the table repeats or mirrors itself.
+3. Find the row that plays, by comparing integers.
+4. Count the steps since the clock of the row started, and until it ends, in integers.
+   The nearer of the two counts becomes a float. Only from here on anything is rounded.
+5. Multiply it by the angle of one step: the square of the sine is the weight of the
+   farther end.
+6. Start at the value of the nearer end, and add the weighted difference.
+
+Near either end the weight is small and precise, and at the end it is 0: so a schedule
+meets its values to the bit. Each stage rounds a function that does not fall, so a
+decaying row never rises from one step to the next; only where the halves of a row meet
+two formulas might differ by a rounding, and the value is clamped there.
+
+The same lines serve two kinds of tables. A traced table (an argument of the program,
+part of an optimizer state) is read with gathers, and the program does not depend on
+what is in it. A known table (closed over) is written into the program, and what its
+numbers make superfluous is left out: `always(column, value)` tells while JAX traces.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from optax_cosine._arrays import Numbers, always, is_known, select
+from optax_cosine._clock import step_at
+from optax_cosine._curve import bend, far_weight, turn_per_step
+from optax_cosine._node import Clocked, Node, Product, Spliced, Staircase, dtype_of
+from optax_cosine._table import (
+    COSINE,
+    HOLD,
+    MIRROR,
+    REPEAT,
+    Rows,
+    Table,
+    drop_empty_rows,
+    end_of_table,
+    unpack,
+)
+from optax_cosine._time import LARGEST, Time, add, from_array
+
+# Comparing a count with every boundary is one kernel, a binary search is a loop of
+# kernels. But comparing takes memory, so beyond this many comparisons we search.
+_MAX_COMPARISONS = 2**18
+# Up to this many known rows are chosen with selects, which a CPU vectorizes. It does
+# not vectorize gathers.
+_MAX_SELECTS = 8
+# The index of a row is computed here, and is always valid.
+_IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
+
+
+def evaluate(node: Node, counts: Array) -> Array:
+    """The values at counts of any real dtype and shape."""
+    dtype = dtype_of(node)
+    # A symbolic number of counts cannot be compared; assume that there are many.
+    num_counts = counts.size if isinstance(counts.size, int) else _MAX_COMPARISONS
+
+    def value(count: Array) -> Array:
+        return _value_of_node(node, from_array(count, dtype), num_counts)
+
+    for _ in range(counts.ndim):
+        value = jax.vmap(value)
+    return value(counts)
+
+
+def _value_of_node(node: Node, now: Time, num_counts: int) -> Array:
+    """`now` is one of `num_counts` counts that are evaluated at once."""
+    match node:
+        case Table():
+            return _value_of_table(node, now, num_counts)
+        case Product(first, second):
+            values = (_value_of_node(x, now, num_counts) for x in (first, second))
+            first, second = (x.astype(dtype_of(node)) for x in values)
+            return first * second
+        case Spliced(before, at_step, then):
+            at_step = at_step.astype(now.frac.dtype)
+            parts = (before, now), (then, add(now, -at_step))
+            values = (_value_of_node(*part, num_counts) for part in parts)
+            before, then = (x.astype(dtype_of(node)) for x in values)
+            return lax.select(now >= at_step, then, before)
+        case Staircase(inner, every):
+            # The difference is 0, and NaN for a count that is NaN.
+            frac = now.frac if always(now.frac, 0) else now.frac - now.frac
+            stairs = Time(lax.div(now.whole, every), frac)
+            return _value_of_node(inner, stairs, num_counts)
+        case Clocked(inner, clock):
+            step = step_at(clock, now).astype(now.frac.dtype)
+            return _value_of_node(inner, step, num_counts)
+
+
+# --- A table ---
+
+
+class _Row(NamedTuple):
+    """What evaluation reads of a row."""
+
+    clock_start: Time
+    clock_end: Time
+    latest: Numbers  # The last count whose distance from `clock_start` is an int32.
+    is_cosine: Numbers
+    turn_per_step: Numbers  # How far a step leads: a fraction, or an angle.
+    init_value: Numbers
+    end_value: Numbers
+    exponent: Numbers
+    time_exponent: Numbers
+
+
+def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
+    dtype = dtype_of(table)
+    table = table._replace(floats=table.floats.astype(dtype))
+    now, total = now.astype(dtype), end_of_table(table)
+    laps = _completed_laps(now, total, table.after)
+    if is_known(table):
+        now = _wrap(now, total, laps, table.after)
+        row = _read_known_row(drop_empty_rows(table).rows, now, num_counts)
+    else:
+        # The time in the lap is computed twice. Without the barrier XLA would share it,
+        # and on a GPU a value that two kernels share is a kernel of its own.
+        again = _wrap(now, total, lax.optimization_barrier(laps), table.after)
+        row = _gather_row(table, _find_row(table.rows.end, total, again, num_counts))
+        now = _wrap(now, total, laps, table.after)
+    weight, is_from_start = _weight_of_farther_end(row, now)
+    is_constant = is_known(table) and always(now.frac, 0)
+    return _interpolate(row, weight, is_from_start, has_slope=not is_constant)
+
+
+def _completed_laps(now: Time, total: Time, after: Numbers) -> Numbers:
+    if always(after, HOLD):
+        return np.int32(0)
+    # Laps of a whole number of steps are counted in integers, others in floats.
+    laps = lax.div(now.whole, total.whole)
+    if not always(total.frac, 0):
+        estimate = (now.to_float() / total.to_float()).astype(np.int32)
+        laps = select(total.frac == 0, laps, estimate)
+    return laps if is_known(after) else select(after == HOLD, np.int32(0), laps)
+
+
+def _wrap(now: Time, total: Time, laps: Numbers, after: Numbers) -> Time:
+    """The steps since the lap started, or until it ends if the lap runs backward."""
+    if always(after, HOLD):
+        return now
+    past = Time(laps * total.whole, _times_frac(laps, total.frac))
+    since = now - past
+    if always(after, REPEAT):
+        return since
+    # Odd laps of a mirror run backward; REPEAT is the other bit. The remainder by two
+    # laps would tell too, but two laps may not fit in an int32.
+    return select((laps & after) == MIRROR, total - since, since)
+
+
+def _times_frac(laps: Numbers, frac: Numbers) -> Numbers:
+    return frac if always(frac, 0) else laps.astype(frac.dtype) * frac
+
+
+# --- The row that plays ---
+
+
+def _find_row(ends: Time, total: Time, now: Time, num_counts: int) -> Array:
+    """The first row that is not over. Past the end, the last row that is not empty."""
+    rows = ends.whole.shape[0]
+    if rows == 1:
+        return jnp.uint32(0)
+    if num_counts * rows <= _MAX_COMPARISONS:
+        # One kernel. Counting the rows that are over is a reduction of several.
+        return lax.argmin(_is_over(ends, total, now), 0, np.uint32)
+    return _bisect(ends, total, now)
+
+
+def _bisect(ends: Time, total: Time, now: Time) -> Array:
+    last = ends.whole.shape[0] - 1
+
+    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = lax.div(low + high, np.uint32(2))
+        end = ends.map(lambda column: _gather(column, middle))
+        over = _is_over(end, total, now)
+        return select(over, (middle + np.uint32(1), high), (low, middle))
+
+    bounds = np.uint32(0), np.uint32(last)
+    return lax.fori_loop(0, last.bit_length(), halve, bounds)[0]
+
+
+def _is_over(ends: Time, total: Time, now: Time) -> Array:
+    # Rows that end with the table, and empty rows behind them, are never over.
+    ends_before_total = (ends.whole != total.whole) | (ends.frac != total.frac)
+    return (now >= ends) & ends_before_total
+
+
+def _gather(packed: Numbers, index: Array) -> Array:
+    """`packed[..., index]`, without the equations that check and wrap an index."""
+    last = packed.ndim - 1
+    dims = lax.GatherDimensionNumbers(tuple(range(last)), (last,), (last,))
+    sizes = (*packed.shape[:-1], 1)
+    return lax.gather(packed, index[None], dims, sizes, mode=_IN_BOUNDS)
+
+
+def _gather_row(table: Table, index: Array) -> _Row:
+    packed = _gather(table.integers, index), _gather(table.floats, index)
+    return _to_row(unpack(*packed, -1))
+
+
+def _read_known_row(rows: Rows, now: Time, num_counts: int) -> _Row:
+    columns, ends = _to_row(rows), rows.end
+    number = len(rows.shape)
+    if number > _MAX_SELECTS:
+        total = ends.map(lambda column: column[-1])
+        index = _find_row(ends, total, now, num_counts)
+        return jax.tree.map(lambda column: _gather_known(column, index), columns)
+    row = jax.tree.map(lambda column: column[0], columns)
+    for i in range(1, number):
+        has_begun = now >= ends.map(lambda column: column[i - 1])
+        row = select(has_begun, jax.tree.map(lambda column: column[i], columns), row)
+    return row
+
+
+def _gather_known(column: np.ndarray, index: Array) -> Numbers:
+    return column[0] if (column == column[0]).all() else _gather(column, index)
+
+
+def _to_row(rows: Rows) -> _Row:
+    """From one row, or from all rows of a known table at once."""
+    is_cosine = rows.shape == COSINE
+    duration = rows.clock_end - rows.clock_start
+    low = np.minimum if is_known(rows) else lax.min
+    return _Row(
+        rows.clock_start,
+        rows.clock_end,
+        np.int32(LARGEST) + low(rows.clock_start.whole, np.int32(0)),
+        is_cosine,
+        turn_per_step(duration, is_cosine),
+        *rows[4:],
+    )
+
+
+# --- From a row to a value ---
+
+
+def _weight_of_farther_end(row: _Row, now: Time) -> tuple[Array, Numbers]:
+    """A weight of at most one half, and whether the start is the nearer end."""
+    if not always(row.latest, LARGEST):
+        # A clock that started before step 0 would overflow in the difference below.
+        now = Time(lax.min(now.whole, row.latest), now.frac)
+    elapsed = (now - row.clock_start).to_float()
+    remaining = (row.clock_end - now).to_float()
+    is_from_start = elapsed <= remaining
+    near = select(is_from_start, elapsed, remaining)
+    # Below 0 before the clock starts and after the clock ends. `lax.clamp` makes the
+    # derivative 0 there; `jnp.maximum` would make it one half at the ends.
+    near = lax.clamp(lax.full_like(near, 0), near, lax.full_like(near, 2.0**31))
+    turn = near * row.turn_per_step
+    if not always(row.time_exponent, 1):
+        turn, is_from_start = _bend_time(row, turn, is_from_start)
+    weight = turn
+    if not always(row.is_cosine, False):
+        weight = select(row.is_cosine, far_weight(turn), turn)
+    if always(row.exponent, 1):
+        return weight, is_from_start
+    # `exponent` is a power of the weight of `init_value`, the farther end's weight if
+    # the row is seen from its end.
+    complement = select(row.is_cosine, jnp.cos(turn) ** 2, 1 - weight)
+    weight, is_from_end = bend(weight, complement, ~is_from_start, row.exponent)
+    return weight, ~is_from_end
+
+
+def _bend_time(
+    row: _Row, turn: Array, is_from_start: Array
+) -> tuple[Array, Array]:
+    """The turn that belongs to a power of the fraction that has elapsed."""
+    one, quarter = turn.dtype.type(1), turn.dtype.type(math.pi / 2)
+    full_turn = select(row.is_cosine, quarter, one)
+    fraction = lax.min(turn / full_turn, lax.full_like(turn, 1))
+    bent, is_from_start = bend(fraction, 1 - fraction, is_from_start, row.time_exponent)
+    bent_turn = bent * full_turn
+    return select(row.time_exponent == 1, turn, bent_turn), is_from_start
+
+
+def _interpolate(
+    row: _Row, weight: Array, is_from_start: Array, *, has_slope: bool
+) -> Array:
+    near = select(is_from_start, row.init_value, row.end_value)
+    far = select(is_from_start, row.end_value, row.init_value)
+    value = near + (far - near) * weight
+    # In the middle, where the halves of the row meet, both formulas may round past each
+    # other: a step back. Neither goes beyond the middle.
+    middle = (row.init_value + row.end_value) / 2
+    clamped = lax.clamp(lax.min(near, middle), value, lax.max(near, middle))
+    if not has_slope:
+        return clamped
+    # The clamp changes the value by a rounding, but must not change the derivative.
+    return value + lax.stop_gradient(clamped - value)

@@ -1,0 +1,152 @@
+"""The value of a known schedule at a Python int, without JAX.
+
+In double precision, rounded once by the caller. Each row becomes a function with its
+constants; the formula is that of `_evaluate`, in other words, so that each path checks
+the other.
+"""
+
+import bisect
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TypeAlias
+
+from optax_cosine._clock import pieces_of, step_of
+from optax_cosine._node import Clocked, Node, Product, Spliced, Staircase
+from optax_cosine._table import (
+    COSINE,
+    HOLD,
+    MIRROR,
+    HostRow,
+    Table,
+    end_of_table,
+    host_rows,
+)
+from optax_cosine._time import LARGEST, to_doubles, to_exact
+
+# A count is an int; a stretched clock reads a schedule between two counts.
+Count: TypeAlias = int | float | Fraction
+Value: TypeAlias = Callable[[Count], float]
+
+# A lap of a fraction of a step is stored in float32: so much may lack at its end.
+_LAP_TOLERANCE = 1e-6
+
+
+def host_function(node: Node) -> Value:
+    match node:
+        case Table():
+            return _function_of_table(node)
+        case Product(first, second):
+            return _multiply(host_function(first), host_function(second))
+        case Spliced(before, at_step, then):
+            step = to_doubles(at_step).item()
+            return _splice(host_function(before), step, host_function(then))
+        case Staircase(inner, every):
+            return _hold_each(host_function(inner), int(every))
+        case Clocked(inner, clock):
+            pieces, value = pieces_of(clock), host_function(inner)
+            return lambda count: value(min(step_of(pieces, count), LARGEST))
+
+
+def _multiply(first: Value, second: Value) -> Value:
+    return lambda count: first(count) * second(count)
+
+
+def _splice(before: Value, at_step: float, then: Value) -> Value:
+    return lambda count: before(count) if count < at_step else then(count - at_step)
+
+
+def _hold_each(value: Value, every: int) -> Value:
+    return lambda count: value(count // every)
+
+
+def _function_of_table(table: Table) -> Value:
+    rows = host_rows(table)
+    values = [row_function(row) for row in rows]
+    inner_ends = [row.end for row in rows[:-1]]
+    value = values[0] if len(values) == 1 else _choose(inner_ends, values)
+    if table.after == HOLD:
+        return value
+    # A lap may be a ratio, such as 10 / 3, that a float does not hold.
+    lap = to_exact(end_of_table(table)).item()
+    return _mirror(value, lap) if table.after == MIRROR else _repeat(value, lap)
+
+
+def _choose(inner_ends: list[float], values: list[Value]) -> Value:
+    find = bisect.bisect_right
+    return lambda count: values[find(inner_ends, count)](count)
+
+
+def _repeat(value: Value, lap: int | Fraction) -> Value:
+    return lambda count: value(_wrap(count, lap)[1])
+
+
+def _mirror(value: Value, lap: int | Fraction) -> Value:
+    def mirrored(count: Count) -> float:
+        laps, since = _wrap(count, lap)
+        return value(lap - since if laps % 2 else since)
+
+    return mirrored
+
+
+def _wrap(count: Count, lap: int | Fraction) -> tuple[int, Count]:
+    laps, since = divmod(count, lap)
+    is_complete = since and lap - since < _LAP_TOLERANCE
+    return (int(laps) + 1, 0) if is_complete else (int(laps), since)
+
+
+def row_function(row: HostRow) -> Value:
+    _, _, clock_start, clock_end, shape, init_value, end_value, *exponents = row
+    # An empty clock divides nothing: every count is at its end.
+    duration = max(clock_end - clock_start, 2.0**-60)
+    if exponents != [1, 1]:
+        return _bent_row_function(row, duration)
+    rise = end_value - init_value
+    middle = (clock_start + clock_end) / 2
+    if shape == COSINE:
+        per_step, sin = math.pi / 2 / duration, math.sin
+
+        def cosine(count: Count) -> float:
+            if count <= middle:
+                if count <= clock_start:
+                    return init_value
+                return init_value + rise * sin((count - clock_start) * per_step) ** 2
+            if count >= clock_end:
+                return end_value
+            return end_value - rise * sin((clock_end - count) * per_step) ** 2
+
+        return cosine
+    slope = rise / duration
+
+    def linear(count: Count) -> float:
+        if count <= middle:
+            if count <= clock_start:
+                return init_value
+            return init_value + slope * (count - clock_start)
+        if count >= clock_end:
+            return end_value
+        return end_value - slope * (clock_end - count)
+
+    return linear
+
+
+def _bent_row_function(row: HostRow, duration: float) -> Value:
+    rise = row.end_value - row.init_value
+
+    def bent(count: Count) -> float:
+        fraction = min(max((count - row.clock_start) / duration, 0.0), 1.0)
+        from_start = fraction**row.time_exponent
+        from_end = 1 - from_start
+        if row.shape == COSINE:
+            small = math.sin(math.pi / 2 * min(from_start, from_end)) ** 2
+            is_start_nearer = from_start < from_end
+            from_end = 1 - small if is_start_nearer else small
+            from_start = small if is_start_nearer else 1 - small
+        if row.exponent != 1:
+            from_end **= row.exponent
+            from_start = 1 - from_end
+        if from_start < from_end:
+            return row.init_value + rise * from_start
+        return row.end_value - rise * from_end
+
+    return bent

@@ -1,0 +1,261 @@
+"""How long the cycles of a restarting schedule are, and the table of them all.
+
+Lengths are whole, so every restart is at an integer. The program does not grow with the
+number of cycles: lengths and values are columns, also if they are traced.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from optax_cosine._arrays import Numbers, is_known, is_traced
+from optax_cosine._table import (
+    COSINE,
+    LINEAR,
+    Table,
+    as_column,
+    build_table,
+    starts_of,
+    value_dtype,
+)
+from optax_cosine._time import (
+    LARGEST,
+    Time,
+    add,
+    cumulative,
+    from_array,
+    from_exact,
+    minimum,
+    scale,
+    stack_times,
+    to_exact,
+    to_ratio,
+    to_time,
+)
+from optax_cosine._validation import (
+    LARGEST_RATE,
+    check_positive,
+    check_steps,
+    short_repr,
+)
+
+_MAX_CYCLES = 1_000_000
+
+
+# --- Lengths ---
+
+
+def cycle_lengths(
+    steps: Any, factor: Any, num_cycles: Any, dtype: np.dtype, *, same_values: bool
+) -> tuple[Time, bool]:
+    """The length of each cycle, and whether the one cycle is repeated for ever."""
+    factor = check_positive("cycle_steps_factor", factor)
+    if isinstance(steps, Sequence) or np.ndim(steps) == 1:
+        return _listed_lengths(steps, factor, num_cycles, dtype), False
+    steps = check_steps("cycle_steps", steps)
+    is_fixed = not is_traced(factor) and factor == 1
+    if num_cycles is not None:
+        num_cycles = _check_num_cycles(num_cycles)
+    elif same_values and is_fixed:
+        return stack_times([to_time(steps, dtype)]), True
+    else:
+        _check_growth(steps, factor, same_values=same_values)
+    if not is_traced(steps) and not is_traced(factor):
+        lengths = _geometric_lengths(steps, factor, num_cycles)
+        return from_exact(np.array(lengths), dtype), False
+    if is_fixed:
+        return stack_times([to_time(steps, dtype)] * num_cycles), False
+    return _traced_geometric_lengths(steps, factor, num_cycles, dtype), False
+
+
+def _check_num_cycles(value: Any) -> int:
+    if is_traced(value):
+        raise TypeError(
+            "num_cycles must be a Python int, as it is the size of the table, got a "
+            f"traced {value.dtype}."
+        )
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        whole = None
+    if whole is None or isinstance(value, bool):
+        raise TypeError(f"num_cycles must be an int, got {value!r}.")
+    if not 1 <= whole <= _MAX_CYCLES:
+        raise ValueError(
+            f"num_cycles must be from 1 to 1_000_000, got {short_repr(whole)}."
+        )
+    return whole
+
+
+def _check_growth(steps: Any, factor: Any, *, same_values: bool) -> None:
+    """Without `num_cycles` the lengths must tell how many cycles there are."""
+    if is_traced(steps) or is_traced(factor):
+        raise ValueError(
+            "pass num_cycles=...: it is the size of the table, which a traced "
+            "cycle_steps or cycle_steps_factor does not tell."
+        )
+    if factor <= 1:
+        what = "lengths" if same_values else "values"
+        raise ValueError(
+            f"pass num_cycles=...: the {what} of the cycles differ (got "
+            f"cycle_steps_factor={factor!r}), so one cycle cannot repeat for ever."
+        )
+
+
+def _listed_lengths(steps: Any, factor: Any, num_cycles: Any, dtype: np.dtype) -> Time:
+    if num_cycles is not None:
+        raise ValueError(
+            "num_cycles must be left out if cycle_steps is a sequence, got "
+            f"num_cycles={num_cycles!r}."
+        )
+    if is_traced(factor) or factor != 1:
+        raise ValueError(
+            "cycle_steps_factor must be left out if cycle_steps is a sequence, got "
+            f"cycle_steps_factor={factor!r}."
+        )
+    if len(steps) == 0:
+        raise ValueError(f"cycle_steps must name at least one cycle, got {steps!r}.")
+    if is_traced(steps):
+        return from_array(jnp.where(steps > 0, steps, 1), dtype)
+    lengths = [check_steps(f"cycle_steps[{i}]", x) for i, x in enumerate(steps)]
+    if not any(map(is_traced, lengths)):
+        if (total := sum(lengths)) > LARGEST:
+            raise ValueError(
+                f"cycle_steps must add up to at most 2**31 - 1, got {total}."
+            )
+        return from_exact(np.array(lengths), dtype)
+    return stack_times([to_time(x, dtype) for x in lengths])
+
+
+def check_cycle_warmup(warmup: Any, lengths: Time) -> None:
+    if is_traced(warmup) or not is_known(lengths):
+        return
+    if warmup > (shortest := to_exact(lengths).min()):
+        raise ValueError(
+            f"cycle_warmup_steps={warmup} is more than the shortest cycle, "
+            f"{shortest} steps."
+        )
+
+
+def _geometric_lengths(first: int, factor: Any, num_cycles: int | None) -> list[int]:
+    """`max(1, round(first * factor**k))` for each k; None: as many as there is time."""
+    factor = int(factor) if factor == int(factor) else float(factor)
+    lengths, left = [], LARGEST
+    while num_cycles is None or len(lengths) < num_cycles:
+        growth = factor ** len(lengths)
+        steps = max(1, round(first * growth)) if growth <= LARGEST else LARGEST + 1
+        if (left := left - steps) < 0 and num_cycles is None:
+            break
+        if left < 0:
+            raise ValueError(
+                f"num_cycles={num_cycles} cycles do not fit in 2**31 - 1 steps: the "
+                f"first {len(lengths)} take {LARGEST - left - steps}."
+            )
+        lengths.append(steps)
+        if len(lengths) > _MAX_CYCLES:
+            raise ValueError(
+                "pass num_cycles=...: more than 1_000_000 cycles would fit, "
+                f"got cycle_steps={first!r} and cycle_steps_factor={factor!r}."
+            )
+    return lengths
+
+
+def _traced_geometric_lengths(
+    first: Any, factor: Any, num_cycles: int, dtype: np.dtype
+) -> Time:
+    """As `_geometric_lengths`, if `first` or `factor` is traced."""
+    if is_traced(factor):
+        # Powers of an integer are products of integers, and exact up to 2**24.
+        powers = jnp.power(factor.astype(dtype), np.arange(num_cycles, dtype=np.int32))
+        lengths = jnp.round(to_time(first, dtype).to_float() * powers)
+        return from_array(jnp.maximum(lengths, 1), dtype)
+    longest = math.log(LARGEST) / math.log(factor) if factor > 1 else math.inf
+    powers = [float(factor) ** min(k, longest) for k in range(num_cycles)]
+    return from_array(jnp.maximum(_round_products(first, powers), 1), dtype)
+
+
+def _round_products(first: Any, factors: list[float]) -> Array:
+    """`round(first * factor)` for a traced length and each factor.
+
+    Python rounds the product in double precision; here the exact product is rounded,
+    with ties to even, and 1.1 is 11 / 10. The two may differ by one.
+    """
+    dtype = np.dtype(np.float32)
+    columns = zip(*map(to_ratio, factors), strict=True)
+    ratio = (from_exact(np.array(column), dtype) for column in columns)
+    firsts = stack_times([to_time(first, dtype)] * len(factors))
+    product = scale(firsts, *ratio)
+    is_odd = product.whole % 2 == 1
+    is_up = (product.frac > 0.5) | ((product.frac == 0.5) & is_odd)
+    return jnp.minimum(product.whole, LARGEST - 1) + is_up.astype(np.int32)
+
+
+def round_share(share: Any, total: Any) -> Any:
+    """`round(share * total)`."""
+    if is_traced(share):
+        dtype = np.dtype(jnp.result_type(float))
+        return jnp.round(share * to_time(total, dtype).to_float())
+    if is_traced(total):
+        return _round_products(total, [float(share)])[0]
+    return round(share * total)
+
+
+# --- Values ---
+
+
+def geometric_rates(name: str, first: Any, factor: Any, num_cycles: int) -> Any:
+    """`first * factor**k` for each cycle."""
+    if is_traced(first) or is_traced(factor):
+        dtype = value_dtype([first])
+        powers = jnp.asarray(factor, dtype) ** jnp.arange(num_cycles, dtype=dtype)
+        values = jnp.asarray(first, dtype) * jnp.minimum(powers, LARGEST_RATE)
+        return jnp.clip(values, -LARGEST_RATE, LARGEST_RATE)
+    if factor == 1 or first == 0:
+        return [first] * num_cycles
+    with np.errstate(over="ignore", under="ignore"):
+        powers = np.float64(factor) ** np.arange(num_cycles)
+    values = (float(first) * powers).tolist()
+    if abs(values[-1]) > LARGEST_RATE:
+        raise ValueError(
+            f"{name}_factor={factor!r} takes {name}_value to {values[-1]!r} in cycle "
+            f"{num_cycles}: rates are from -1.7e38 to 1.7e38."
+        )
+    return values
+
+
+# --- The table ---
+
+
+def restarts_table(
+    lengths: Time,
+    warmup: Any,
+    init_value: Any,
+    peaks: Any,
+    end_values: Any,
+    after: int,
+) -> Table:
+    """For each cycle a warm-up, which may take no steps, and a cosine."""
+    dtype, number = lengths.frac.dtype, len(lengths.whole)
+    ends = cumulative(lengths)
+    warmups = minimum(lengths, to_time(warmup, dtype))
+    warm = minimum(add(starts_of(ends), warmups), ends)
+    inits = [init_value] * number
+    return build_table(
+        Time(_interleave(warm.whole, ends.whole), _interleave(warm.frac, ends.frac)),
+        [LINEAR, COSINE] * number,
+        _interleave(as_column(inits, dtype), as_column(peaks, dtype)),
+        _interleave(as_column(peaks, dtype), as_column(end_values, dtype)),
+        np.ones(2 * number),
+        np.ones(2 * number),
+        after,
+    )
+
+
+def _interleave(first: Numbers, second: Numbers) -> Numbers:
+    known = is_known(first, second)
+    return (np if known else jnp).stack([first, second], axis=1).reshape(-1)

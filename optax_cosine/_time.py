@@ -1,0 +1,300 @@
+"""Step counts that stay exact up to 2**31 - 1, where float32 gives up at 2**24.
+
+Each function takes known times (NumPy) or traced ones. Known times are computed in
+Python's integers and fractions, and rounded once when they are stored. Traced times
+are computed in int32, and in floats for the fractions of a step.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from optax_cosine._arrays import Numbers, always, is_known, is_traced, select
+
+LARGEST = 2**31 - 1  # The largest int32, and so the largest count that Optax reaches.
+
+# Stored fractions of a step in float32 are multiples of 1 / _GRID. So sums and
+# differences of stored times are exact, in float32 and in Python's floats.
+_GRID = 2**24
+# A time this close to an integer is stored as the integer. After fractions of steps
+# were added up or stretched, a restart is then still at its step.
+_SNAP = 2.0**-20
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Time:
+    """A point in time or a duration: `whole + frac` optimizer steps.
+
+    `frac` is 0 if counts and lengths are whole. Derivatives with respect to a count or
+    a length flow through `frac` alone. Stored times have 0 <= frac < 1; the difference
+    of two times need not.
+    """
+
+    whole: Numbers  # int32
+    frac: Numbers  # float32 or float64
+
+    def __neg__(self) -> "Time":
+        return Time(-self.whole, -self.frac)
+
+    def __sub__(self, other: "Time") -> "Time":
+        """The exact difference, neither normalized nor clamped."""
+        return Time(
+            _subtract(self.whole, other.whole), _subtract(self.frac, other.frac)
+        )
+
+    def __ge__(self, other: "Time") -> Numbers:
+        if always(self.frac, 0) and always(other.frac, 0):
+            return self.whole >= other.whole
+        # Rounding the int32 difference to a float cannot change its sign.
+        whole = (self.whole - other.whole).astype(other.frac.dtype)
+        return whole >= other.frac - self.frac
+
+    def astype(self, dtype: np.dtype) -> "Time":
+        return Time(self.whole, self.frac.astype(dtype))
+
+    def to_float(self) -> Numbers:
+        whole = self.whole.astype(self.frac.dtype)
+        return whole if always(self.frac, 0) else whole + self.frac
+
+    def map(self, function: Callable[[Numbers], Numbers]) -> "Time":
+        return Time(function(self.whole), function(self.frac))
+
+
+def _subtract(x: Numbers, y: Numbers) -> Numbers:
+    return x if always(y, 0) else x - y
+
+
+# --- From counts and lengths to times ---
+
+
+def from_array(steps: ArrayLike, dtype: np.dtype) -> Time:
+    """`steps` of any real dtype, clamped to [0, 2**31 - 1]. NaN stays NaN."""
+    steps = jnp.asarray(steps)
+    if steps.dtype.itemsize < 4:
+        is_float = jnp.issubdtype(steps.dtype, jnp.floating)
+        steps = steps.astype(np.float32 if is_float else np.int32)
+    if jnp.issubdtype(steps.dtype, jnp.floating):
+        whole = jnp.floor(jnp.clip(steps, 0, 2.0**31))
+        is_outside = (steps < 0) | (steps >= 2.0**31)
+        frac = jnp.where(is_outside, 0, steps - whole)
+        return Time(whole.astype(np.int32), frac.astype(dtype))
+    # The count is clamped in its own dtype: a larger one would wrap in int32.
+    whole = jnp.clip(steps, 0, LARGEST).astype(np.int32)
+    return Time(whole, np.zeros((), dtype))
+
+
+def clamp_host_count(count: ArrayLike) -> ArrayLike:
+    """Python's and NumPy's counts in int32, where JAX would wrap or refuse them."""
+    if isinstance(count, int):
+        return np.int32(min(max(count, 0), LARGEST))
+    if not isinstance(count, float | np.ndarray | np.generic):
+        return count
+    count = np.asarray(count)
+    count = count.astype(count.dtype.newbyteorder("="))
+    if count.dtype in (np.uint32, np.int64, np.uint64, np.float64):
+        count = np.clip(count, 0, LARGEST)
+        if (count == np.floor(count)).all():
+            return count.astype(np.int32)
+    return count
+
+
+def to_time(steps: Any, dtype: np.dtype) -> Time:
+    """One checked number, or a traced one, as a time."""
+    if is_traced(steps):
+        return from_array(steps, dtype).astype(dtype)
+    return from_exact(np.array(steps, object), dtype)
+
+
+def stack_times(times: Sequence[Time]) -> Time:
+    """A column of times."""
+    columns = [x.whole for x in times], [x.frac for x in times]
+    if is_known(columns):
+        return Time(*(np.stack(column) for column in columns))
+    return Time(*(jnp.stack([*map(jnp.asarray, column)]) for column in columns))
+
+
+def to_ratio(value: float | Fraction) -> tuple[int, int]:
+    """The closest ratio of two int32 numbers: 1.1 is (11, 10)."""
+    if value > 1:
+        return to_ratio(1 / Fraction(value))[::-1]
+    return Fraction(value).limit_denominator(LARGEST).as_integer_ratio()
+
+
+# --- Known times, in exact numbers ---
+
+
+def from_exact(steps: np.ndarray, dtype: np.dtype) -> Time:
+    """Python's integers and fractions, or int64, as stored times."""
+    if steps.dtype != object:
+        return Time(steps.astype(np.int32), np.zeros(steps.shape, dtype))
+    rounded = np.array([_round(x, dtype) for x in steps.ravel()], np.float64)
+    whole = np.floor(rounded.reshape(steps.shape))
+    frac = rounded.reshape(steps.shape) - whole
+    return Time(whole.astype(np.int32), frac.astype(dtype))
+
+
+def _round(steps: int | Fraction, dtype: np.dtype) -> float:
+    if abs(steps - round(steps)) < _SNAP and (abs(steps) > 0.5 or not steps):
+        return float(round(steps))
+    return float(round(steps * _GRID) / _GRID if dtype == np.float32 else steps)
+
+
+def to_exact(time: Time) -> np.ndarray:
+    """The exact numbers that were stored: int64, or Python's fractions."""
+    if not np.any(time.frac):
+        return np.asarray(time.whole, np.int64)
+    whole, frac = np.broadcast_arrays(time.whole, time.frac)
+    pairs = zip(whole.ravel().tolist(), frac.ravel(), strict=True)
+    exact = np.empty(whole.size, object)
+    exact[:] = [whole + simplest_ratio(frac) for whole, frac in pairs]
+    return exact.reshape(whole.shape)
+
+
+def simplest_ratio(frac: np.floating) -> Fraction:
+    """2 / 5 for the float32 nearest to 0.4: the simple ratio that is stored as `frac`.
+
+    A stretched time is rounded when it is stored. Reading it back as the ratio that it
+    was keeps a second stretch exact. Ratios of numbers up to 2**12 are found again in
+    float32.
+    """
+    exact, dtype = Fraction(float(frac)), frac.dtype
+    simple = exact.limit_denominator(2**12 if dtype == np.float32 else 2**26)
+    return simple if dtype.type(_round(simple, dtype)) == frac else exact
+
+
+def to_doubles(time: Time) -> np.ndarray:
+    """As Python's floats, which hold every stored time exactly."""
+    return np.asarray(time.whole, np.float64) + np.asarray(time.frac, np.float64)
+
+
+def _compute(function: Callable[..., np.ndarray], *times: Time) -> Time:
+    dtype = np.result_type(*(time.frac.dtype for time in times))
+    return from_exact(np.asarray(function(*map(to_exact, times))), dtype)
+
+
+# --- Arithmetic on known and traced times ---
+
+
+def add(time: Time, duration: Time) -> Time:
+    """`time + duration`, normalized, clamped to 2**31 - 1 in size."""
+    if is_known(time, duration):
+        return _compute(lambda x, y: np.clip(x + y, -LARGEST, LARGEST), time, duration)
+    if always(time.frac, 0) and always(duration.frac, 0):
+        return Time(_add_clamped(time.whole, duration.whole), time.frac)
+    frac = time.frac + duration.frac
+    carry = jnp.floor(frac)
+    steps = duration.whole + carry.astype(np.int32)
+    return Time(_add_clamped(time.whole, steps), frac - carry)
+
+
+def _add_clamped(x: Numbers, y: Numbers) -> Numbers:
+    # These bounds keep the int32 sum from wrapping.
+    low = -LARGEST - jnp.minimum(x, 0)
+    high = LARGEST - jnp.maximum(x, 0)
+    return x + jnp.clip(y, low, high)
+
+
+def minimum(a: Time, b: Time) -> Time:
+    if is_known(a, b):
+        return _compute(np.minimum, a, b)
+    return select(a >= b, b, a)
+
+
+def maximum(a: Time, b: Time) -> Time:
+    return -minimum(-a, -b) if not is_known(a, b) else _compute(np.maximum, a, b)
+
+
+def cumulative(lengths: Time) -> Time:
+    """The sums of the first 1, 2, 3, ... lengths, clamped to 2**31 - 1."""
+    if is_known(lengths):
+        return _compute(lambda x: np.minimum(np.cumsum(x), LARGEST), lengths)
+    frac = lax.cumsum(lengths.frac)
+    carry = jnp.floor(frac)
+    # The first sum beyond 2**31 - 1 still fits in a uint32. Later sums may wrap.
+    whole = lax.cumsum(lengths.whole.astype(np.uint32)) + carry.astype(np.uint32)
+    is_beyond = lax.cummax((whole > LARGEST).astype(np.int32)) > 0
+    return Time(jnp.where(is_beyond, LARGEST, whole.astype(np.int32)), frac - carry)
+
+
+def scale(time: Time, numerator: Time, denominator: Time) -> Time:
+    """`time * numerator / denominator`, exact if all three are whole.
+
+    The result is normalized, and clamped to 2**31 - 1 in size.
+    """
+    if is_known(time, numerator, denominator):
+        ratio = Fraction(to_exact(numerator).item()) / to_exact(denominator).item()
+        return _compute(lambda x: np.clip(x * ratio, -LARGEST, LARGEST), time)
+    is_negative = time.whole < 0
+    size = select(is_negative, -time, time)
+    whole, remainder = _muldiv(size.whole, numerator.whole, denominator.whole)
+    dtype = time.frac.dtype
+    num, den = (x.astype(dtype).to_float() for x in (numerator, denominator))
+    frac = remainder.astype(dtype) / denominator.whole.astype(dtype)
+    # What the fractions of the three times add to the quotient of the integers.
+    # Derivatives flow through these lines alone.
+    so_far = whole.astype(dtype) + frac
+    more = size.frac * num + size.whole.astype(dtype) * numerator.frac.astype(dtype)
+    frac = frac + (more - so_far * denominator.frac.astype(dtype)) / den
+    # Just above 2**31 - 1 the int32 quotient has wrapped to a negative number; far
+    # above, only the float estimate tells.
+    is_beyond = (whole < 0) | (size.to_float() * num / den > 2.0**31 + 2.0**12)
+    largest = Time(jnp.full_like(whole, LARGEST), jnp.zeros_like(frac))
+    size = select(is_beyond, largest, Time(whole, frac))
+    return _normalize(select(is_negative, -size, size))
+
+
+def _normalize(time: Time) -> Time:
+    """The same time with 0 <= frac < 1, and snapped to an integer as stored times are."""
+    nearest = jnp.round(time.frac)
+    error = time.frac - nearest
+    frac = jnp.where(abs(error) < _SNAP, time.frac - lax.stop_gradient(error), time.frac)
+    carry = jnp.floor(frac)
+    return Time(time.whole + carry.astype(np.int32), frac - carry)
+
+
+def _muldiv(n: Array, numerator: Array, denominator: Array) -> tuple[Array, Array]:
+    """The exact quotient and remainder of `n * numerator / denominator`, all int32.
+
+    The product has up to 62 bits, and JAX has no int64 by default. So this is long
+    division of `n` in base 2**16: the high half, its remainder times 2**16, the low
+    half. Products wrap modulo 2**32, which is harmless: only their remainders are used,
+    and those fit.
+    """
+    whole = n * lax.div(numerator, denominator)
+    numerator = lax.rem(numerator, denominator)
+    high, low = n >> 16, n & 0xFFFF
+    q_high, r_high = _small_muldiv(high, numerator, denominator)
+    q_mid, r_mid = _small_muldiv(r_high, np.int32(2**16), denominator)
+    q_low, r_low = _small_muldiv(low, numerator, denominator)
+    whole = whole + (q_high << 16) + q_mid + q_low
+    # The sum of the remainders may exceed int32; subtracting first cannot overflow.
+    return _fix_quotient(whole + 1, r_mid - denominator + r_low, denominator)
+
+
+def _small_muldiv(
+    n: Array, numerator: Array | np.integer, denominator: Array
+) -> tuple[Array, Array]:
+    # The quotient has at most 16 bits, so its float32 estimate is off by at most 1.
+    estimate = (
+        n.astype(np.float32)
+        * numerator.astype(np.float32)
+        / denominator.astype(np.float32)
+    )
+    quotient = lax.round(estimate).astype(np.int32)
+    remainder = n * numerator - quotient * denominator
+    return _fix_quotient(quotient, remainder, denominator)
+
+
+def _fix_quotient(
+    quotient: Array, remainder: Array, denominator: Array
+) -> tuple[Array, Array]:
+    fixed = quotient - 1, remainder + denominator
+    return select(remainder < 0, fixed, (quotient, remainder))

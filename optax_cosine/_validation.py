@@ -1,0 +1,269 @@
+"""Rules for arguments, and the wording of errors.
+
+Each check takes the name that the user wrote and the value, and returns the number to
+store. A traced value cannot be looked at, so it cannot be refused: it is moved to the
+nearest allowed value, and NaN to the smallest. No schedule with finite rates is NaN.
+"""
+
+import difflib
+import functools
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optax_cosine._arrays import is_traced
+from optax_cosine._time import LARGEST
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_FLOAT32_TINY = float(np.finfo(np.float32).tiny)
+# Half the range of float32, so that the difference of two rates does not overflow.
+LARGEST_RATE = _FLOAT32_MAX / 2
+_SHORTEST = 1e-6  # The length of the shortest part, in steps.
+
+
+def short_repr(value: object) -> str:
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an int of {value.bit_length()} bits"
+    return repr(value)
+
+
+# --- Numbers ---
+
+
+def _check_scalar(name: str, value: object) -> Any:
+    """`value` as a Python number, or unchanged if it is traced."""
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        if np.ndim(value) != 0:
+            raise ValueError(
+                f"{name} must be one number, got an array of shape {np.shape(value)}: "
+                "for many schedules at once, build them under jax.vmap."
+            )
+        is_float = jnp.issubdtype(value.dtype, jnp.floating)
+        # NumPy counts timedelta64 among the integers.
+        is_span = isinstance(value, np.timedelta64)
+        if is_span or not (is_float or jnp.issubdtype(value.dtype, jnp.integer)):
+            raise TypeError(f"{name} must be a number, got one of {value.dtype}.")
+        if is_traced(value):
+            return value
+        # bfloat16 and similar types become Python numbers by way of float64.
+        return np.asarray(value).astype(np.float64 if is_float else value.dtype).item()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        hint = "; YAML reads 3e-4 as text, write 3.0e-4" if _is_numeric(value) else ""
+        raise TypeError(f"{name} must be a number, got {value!r}{hint}.")
+    return value
+
+
+def _is_numeric(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(float(value) or True)
+    except ValueError:
+        return False
+
+
+def _move_into_range(value: jax.Array, least: float, most: float) -> jax.Array:
+    """A traced number from `least` to `most`, as an int32 or a float."""
+    if jnp.issubdtype(value.dtype, jnp.floating):
+        value = value.astype(jnp.result_type(float))
+        return jnp.where(value > least, jnp.minimum(value, most), least)
+    if value.dtype.itemsize < 4:
+        value = value.astype(np.int32)
+    if jnp.issubdtype(value.dtype, jnp.unsignedinteger):
+        least = max(least, 0)
+    return jnp.clip(value, math.ceil(least), int(most))
+
+
+def check_rate(name: str, value: object) -> Any:
+    """A value that float32 can hold. NumPy's and JAX's numbers keep their dtype."""
+    number = _check_scalar(name, value)
+    if is_traced(number):
+        # The range of a narrow type is within that of a rate.
+        wide = jnp.issubdtype(number.dtype, jnp.floating) and number.dtype.itemsize >= 4
+        return jnp.clip(number, -LARGEST_RATE, LARGEST_RATE) if wide else number
+    if not abs(number) <= LARGEST_RATE:
+        raise ValueError(
+            f"{name} must be finite and at most 1.7e38 in size, half the range of "
+            f"float32, got {short_repr(number)}."
+        )
+    if number != 0 and abs(number) < _FLOAT32_TINY:
+        raise ValueError(
+            f"{name} must be 0 or at least 1.2e-38 in size, the smallest number of "
+            f"float32, got {short_repr(number)}."
+        )
+    return np.asarray(value)[()] if hasattr(value, "dtype") else number
+
+
+def check_positive(name: str, value: object) -> Any:
+    """A number above 0 that float32 can hold."""
+    if is_traced(value := _check_scalar(name, value)):
+        value = value.astype(jnp.result_type(float))
+        return _move_into_range(value, _FLOAT32_TINY, _FLOAT32_MAX)
+    if not _FLOAT32_TINY <= value <= _FLOAT32_MAX:
+        raise ValueError(
+            f"{name} must be from 1.2e-38 to 3.4e38, the range of float32 above 0, "
+            f"got {short_repr(value)}."
+        )
+    return value
+
+
+def check_fraction(name: str, value: object) -> Any:
+    """A number from 0 to 1."""
+    if is_traced(value := _check_scalar(name, value)):
+        return _move_into_range(value.astype(jnp.result_type(float)), 0, 1)
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, got {short_repr(value)}.")
+    return value
+
+
+# --- Steps ---
+
+
+def check_steps(name: str, value: object, least: int = 1) -> Any:
+    """A whole number of steps from `least` to 2**31 - 1; `1e4` is the int 10000."""
+    if is_traced(value := _check_scalar(name, value)):
+        return _move_into_range(value, least, LARGEST)
+    if 0 < value < 1:
+        raise ValueError(
+            f"{name} must be a whole number of steps, got {value!r}: "
+            f"for a fraction of the run write round({value!r} * total_steps)."
+        )
+    return check_count(name, value, "steps", least)
+
+
+def check_count(name: str, value: object, of_what: str, least: int = 1) -> int:
+    """A whole number of something, which is not traced."""
+    if is_traced(value := _check_scalar(name, value)):
+        raise TypeError(f"{name} must be a plain number, got a traced {value.dtype}.")
+    if not least <= value <= LARGEST:
+        raise ValueError(
+            f"{name} must be from {least} to 2**31 - 1 {of_what}, got "
+            f"{short_repr(value)}."
+        )
+    if value != int(value):
+        hint = f": write round({value!r})" if of_what == "steps" else ""
+        raise ValueError(
+            f"{name} must be a whole number of {of_what}, got {value!r}{hint}."
+        )
+    return int(value)
+
+
+def check_signed_steps(name: str, value: object) -> Any:
+    """A number of steps in either direction, whole or not."""
+    if is_traced(value := _check_scalar(name, value)):
+        return _move_into_range(value, -LARGEST, LARGEST)
+    if not abs(value) <= LARGEST:
+        raise ValueError(
+            f"{name} must be from -(2**31 - 1) to 2**31 - 1 steps, got "
+            f"{short_repr(value)}."
+        )
+    return _as_exact(value)
+
+
+def check_length(name: str, value: object) -> Any:
+    """A number of steps above 0, whole or not, up to 2**31 - 1."""
+    if is_traced(value := _check_scalar(name, value)):
+        is_float = jnp.issubdtype(value.dtype, jnp.floating)
+        return _move_into_range(value, _SHORTEST if is_float else 1, LARGEST)
+    if not _SHORTEST <= value <= LARGEST:
+        raise ValueError(
+            f"{name} must be from 1e-6 to 2**31 - 1 steps, got {short_repr(value)}."
+        )
+    return _as_exact(value)
+
+
+def _as_exact(value: Any) -> int | Fraction:
+    return int(value) if value == int(value) else Fraction(value)
+
+
+# --- Names and relations ---
+
+
+def check_choice(name: str, value: object, allowed: Sequence[str]) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.")
+    return value
+
+
+def check_not_above(
+    high_name: str, high: Any, low_name: str, low: Any, dtype: np.dtype
+) -> None:
+    """A named curve anneals: its end value, as stored, is not above its start."""
+    if is_traced(high) or is_traced(low) or dtype.type(low) <= dtype.type(high):
+        return
+    low, high = _check_scalar(low_name, low), _check_scalar(high_name, high)
+    if high < 0:
+        raise ValueError(
+            f"{low_name}={low!r} is above {high_name}={high!r}, which is negative: a "
+            f"schedule that rises is cosine({high!r}, {low!r}, steps=...)."
+        )
+    raise ValueError(
+        f"{low_name}={low!r} is above {high_name}={high!r}; {low_name} is a rate, not "
+        f"a ratio: for a tenth of {high_name} write {low_name}=0.1 * {high_name}."
+    )
+
+
+# --- Keywords of other libraries ---
+
+# What to write instead of the arguments of Optax, PyTorch, timm, Keras, transformers.
+_OURS = {
+    "alpha": "end_value=alpha * init_value (a rate, not a ratio)",
+    "decay_shape": "shape",
+    "decay_steps": "total_steps, which counts the warm-up too",
+    "epochs": "total_steps=count_updates(batches_per_epoch=..., epochs=...)",
+    "eta_min": "end_value",
+    "first_decay_steps": "cycle_steps",
+    "initial_learning_rate": "init_value",
+    "lr_min": "end_value",
+    "m_mul": "peak_factor",
+    "max_lr": "peak_value",
+    "min_lr": "end_value",
+    "min_lr_ratio": "end_value=min_lr_ratio * peak_value",
+    "num_decay_steps": "decay_steps",
+    "num_stable_steps": "total_steps, of which the stable part takes what is left",
+    "num_training_steps": "total_steps",
+    "num_warmup_steps": "warmup_steps",
+    "pct_start": "warmup_steps=round(pct_start * total_steps)",
+    "power": "exponent",
+    "T_0": "cycle_steps",
+    "T_max": "decay_steps",
+    "T_mult": "cycle_steps_factor",
+    "t_initial": "decay_steps",
+    "t_mul": "cycle_steps_factor",
+    "transition_steps": "steps",
+    "warmup_lr_init": "init_value",
+    "warmup_ratio": "warmup_steps=round(warmup_ratio * total_steps)",
+    "warmup_t": "warmup_steps",
+}
+
+
+def answer_wrong_keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """A keyword of another library is refused with the keyword of this library."""
+    known = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(
+                    f"{function.__name__} has no argument {name}"
+                    f"{_suggestion(name, list(known))}; it takes {', '.join(known)}."
+                )
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    if name in _OURS:
+        return f": write {_OURS[name]}"
+    close = difflib.get_close_matches(name, known, 1)
+    return f": did you mean {close[0]}?" if close else ""
