@@ -14,7 +14,15 @@ from optax_cosine._display import shorten
 from optax_cosine._node import Node, Staircase, end_of, is_endless
 from optax_cosine._schedule import Schedule, check_schedule
 from optax_cosine._table import AFTER, Table, concatenate, is_held, pad_table
-from optax_cosine._time import LARGEST, Time, from_array, to_exact, to_ratio, to_time
+from optax_cosine._time import (
+    LARGEST,
+    Time,
+    from_array,
+    to_exact,
+    to_free_time,
+    to_ratio,
+    to_time,
+)
 from optax_cosine._transform import (
     is_held_table,
     join_nodes,
@@ -31,8 +39,6 @@ from optax_cosine._validation import (
 )
 
 After: TypeAlias = Literal["hold", "repeat", "mirror"]
-
-_FLOAT = np.dtype(np.float32)  # Of times that belong to no table.
 
 
 @answer_wrong_keywords
@@ -148,7 +154,7 @@ def splice_checked(before: Node, at_step: Any, then: Node) -> Schedule:
                 "the spliced schedule must end by step 2**31 - 1, ends at "
                 f"{shorten(math.ceil(total))}."
             )
-    return Schedule(splice_nodes(before, to_time(at_step, _FLOAT), then))
+    return Schedule(splice_nodes(before, to_free_time(at_step), then))
 
 
 @answer_wrong_keywords
@@ -192,13 +198,9 @@ def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
 
 def _signed_time(steps: Any) -> Time:
     if not is_traced(steps):
-        return to_time(steps, _FLOAT)
-    dtype = np.dtype(jnp.result_type(float))
-    ahead, wait = (from_array(x, dtype) for x in (steps, -steps))
-    # At most one of them is not 0. NaN is 0 in both.
-    fracs = (jnp.nan_to_num(x.frac).astype(dtype) for x in (ahead, wait))
-    ahead, wait = (Time(x.whole, f) for x, f in zip((ahead, wait), fracs, strict=True))
-    return ahead - wait
+        return to_free_time(steps)
+    # At most one of the two is not 0.
+    return to_free_time(jnp.maximum(steps, 0)) - to_free_time(jnp.maximum(-steps, 0))
 
 
 @answer_wrong_keywords
@@ -254,7 +256,7 @@ def _ratio_of_times(factor: Any) -> tuple[Time, Time]:
         raise ValueError(
             f"factor must be from 1 / (2**31 - 1) to 2**31 - 1, got {factor!r}."
         )
-    numerator, denominator = (to_time(x, _FLOAT) for x in to_ratio(factor))
+    numerator, denominator = map(to_free_time, to_ratio(factor))
     return numerator, denominator
 
 
@@ -286,7 +288,7 @@ def staircase(schedule: Schedule, every: ArrayLike) -> Schedule:
     node = check_schedule("schedule", schedule)
     every = check_steps("every", every)
     if is_traced(every):
-        return Schedule(Staircase(node, from_array(every, _FLOAT).whole))
+        return Schedule(Staircase(node, to_free_time(every).whole))
     return Schedule(Staircase(node, read_only(np.array(every, np.int32))))
 
 

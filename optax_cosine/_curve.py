@@ -43,8 +43,10 @@ def turn_per_step(duration: Time, is_cosine: Numbers) -> Numbers:
     lost_of_quarter = dtype.type((math.pi / 2 - float(quarter)) / float(quarter))
     whole_turn = select(is_cosine, quarter, dtype.type(1))
     lost_of_turn = select(is_cosine, lost_of_quarter, dtype.type(0))
-    per_step = whole_turn / length
-    return per_step + per_step * (lost_of_turn - (lost_bits + lost_frac) / length)
+    # Three divisions, each with one use: XLA gives a quotient with two uses a kernel of
+    # its own.
+    lost = lost_of_turn - (lost_bits + lost_frac) / length
+    return whole_turn / length + whole_turn * lost / length
 
 
 def far_weight(angle: Array) -> Array:

@@ -53,6 +53,8 @@ _MAX_COMPARISONS = 2**18
 # Up to this many known rows are chosen with selects, which a CPU vectorizes. It does
 # not vectorize gathers.
 _MAX_SELECTS = 8
+# Up to this many known rows are counted in the kernel that uses their number.
+_MAX_ADDITIONS = 32
 # The index of a row is computed here, and is always valid.
 _IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
 
@@ -125,7 +127,7 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
         # The time in the lap is computed twice. Without the barrier XLA would share it,
         # and on a GPU a value that two kernels share is a kernel of its own.
         again = _wrap(now, total, lax.optimization_barrier(laps), table.after)
-        row = _gather_row(table, _find_row(table.rows.end, total, again, num_counts))
+        row = _gather_row(table, _find_row(table.ends, total, again, num_counts))
         now = _wrap(now, total, laps, table.after)
     weight, is_from_start = _weight_of_farther_end(row, now)
     is_constant = is_known(table) and always(now.frac, 0)
@@ -211,14 +213,25 @@ def _read_known_row(rows: Rows, now: Time, num_counts: int) -> _Row:
     columns, ends = _to_row(rows), rows.end
     number = len(rows.shape)
     if number > _MAX_SELECTS:
-        total = ends.map(lambda column: column[-1])
-        index = _find_row(ends, total, now, num_counts)
+        index = _find_known_row(ends, now, num_counts)
         return jax.tree.map(lambda column: _gather_known(column, index), columns)
     row = jax.tree.map(lambda column: column[0], columns)
     for i in range(1, number):
         has_begun = now >= ends.map(lambda column: column[i - 1])
         row = select(has_begun, jax.tree.map(lambda column: column[i], columns), row)
     return row
+
+
+def _find_known_row(ends: Time, now: Time, num_counts: int) -> Array:
+    rows = len(ends.whole)
+    if rows > _MAX_ADDITIONS:
+        total = ends.map(lambda column: column[-1])
+        return _find_row(ends, total, now, num_counts)
+    index = jnp.uint32(0)
+    for i in range(rows - 1):
+        is_over = now >= ends.map(lambda column: column[i])
+        index = index + is_over.astype(np.uint32)
+    return index
 
 
 def _gather_known(column: np.ndarray, index: Array) -> Numbers:

@@ -5,7 +5,7 @@ registered. So the classes are registered if the program has imported Flax.
 """
 
 import sys
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from typing import Any
 
 from optax_cosine._schedule import Schedule
@@ -30,7 +30,7 @@ def register_with_flax_if_imported() -> None:
         }
 
     makers = {
-        ScheduleMap: lambda children: ScheduleMap(children),
+        ScheduleMap: lambda nodes: ScheduleMap.tree_unflatten(tuple(nodes), nodes.values()),
         Schedule: lambda children: Schedule(**children),
         Time: lambda children: Time(**children),
     }
@@ -51,8 +51,9 @@ def _check_structure(names: Set[str], saved: Set[str]) -> None:
 
 def _children(node: Any) -> dict[str, Any]:
     match node:
-        case Mapping():
-            return dict(node)
+        case ScheduleMap():
+            nodes, names = node.tree_flatten()
+            return dict(zip(names, nodes, strict=True))
         case Schedule():
             return {"node": node.node}
         case _:

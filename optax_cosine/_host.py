@@ -9,33 +9,48 @@ import bisect
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from optax_cosine._clock import pieces_of, step_of
 from optax_cosine._node import Clocked, Node, Product, Spliced, Staircase
 from optax_cosine._table import (
     COSINE,
-    HOLD,
     MIRROR,
     HostRow,
     Table,
     end_of_table,
     host_rows,
+    is_held,
 )
 from optax_cosine._time import LARGEST, to_doubles, to_exact
 
 # A count is an int; a stretched clock reads a schedule between two counts.
 Count: TypeAlias = int | float | Fraction
 Value: TypeAlias = Callable[[Count], float]
+# `float`, or the dtype of the schedule.
+Rounding: TypeAlias = Callable[[float], Any]
 
 # A lap of a fraction of a step is stored in float32: so much may lack at its end.
 _LAP_TOLERANCE = 1e-6
 
 
+def host_call(node: Node, rounded: Rounding) -> Callable[[int], np.floating]:
+    """The value at any int, rounded to the dtype of the node."""
+    if isinstance(node, Table) and is_held(node):
+        # Each row rounds its own values, which saves a call. The first row clamps
+        # counts before step 0, and the last row counts past the end.
+        return _function_of_table(node, rounded)
+    value = host_function(node)
+    return lambda count: rounded(value(min(max(count, 0), LARGEST)))
+
+
 def host_function(node: Node) -> Value:
+    """The value in double precision at a count of 0 or more."""
     match node:
         case Table():
-            return _function_of_table(node)
+            return _function_of_table(node, float)
         case Product(first, second):
             return _multiply(host_function(first), host_function(second))
         case Spliced(before, at_step, then):
@@ -60,21 +75,24 @@ def _hold_each(value: Value, every: int) -> Value:
     return lambda count: value(count // every)
 
 
-def _function_of_table(table: Table) -> Value:
+def _function_of_table(table: Table, rounded: Rounding) -> Value:
     rows = host_rows(table)
-    values = [row_function(row) for row in rows]
-    inner_ends = [row.end for row in rows[:-1]]
-    value = values[0] if len(values) == 1 else _choose(inner_ends, values)
-    if table.after == HOLD:
+    value = _choose([row_function(row, rounded) for row in rows], rows)
+    if is_held(table):
         return value
     # A lap may be a ratio, such as 10 / 3, that a float does not hold.
     lap = to_exact(end_of_table(table)).item()
     return _mirror(value, lap) if table.after == MIRROR else _repeat(value, lap)
 
 
-def _choose(inner_ends: list[float], values: list[Value]) -> Value:
-    find = bisect.bisect_right
-    return lambda count: values[find(inner_ends, count)](count)
+def _choose(values: list[Value], rows: list[HostRow]) -> Value:
+    if len(rows) == 1:
+        return values[0]
+    if len(rows) == 2:
+        first, second, end = *values, rows[0].end
+        return lambda count: first(count) if count < end else second(count)
+    ends, find = [row.end for row in rows[:-1]], bisect.bisect_right
+    return lambda count: values[find(ends, count)](count)
 
 
 def _repeat(value: Value, lap: int | Fraction) -> Value:
@@ -95,37 +113,51 @@ def _wrap(count: Count, lap: int | Fraction) -> tuple[int, Count]:
     return (int(laps) + 1, 0) if is_complete else (int(laps), since)
 
 
-def row_function(row: HostRow) -> Value:
+def row_function(row: HostRow, rounded: Rounding = float) -> Value:
+    """The value of a row at a count, also before it plays and after."""
+    value = _row_function(row, rounded, row.clock_start, rounded(row.init_value))
+    if row.start <= row.clock_start:
+        return value
+    # A clock that starts early: the value at the start of the row holds before.
+    return _row_function(row, rounded, row.start, value(row.start))
+
+
+def _row_function(
+    row: HostRow, rounded: Rounding, earliest: float, first: float
+) -> Value:
     _, _, clock_start, clock_end, shape, init_value, end_value, *exponents = row
     # An empty clock divides nothing: every count is at its end.
     duration = max(clock_end - clock_start, 2.0**-60)
     if exponents != [1, 1]:
-        return _bent_row_function(row, duration)
-    rise = end_value - init_value
-    middle = (clock_start + clock_end) / 2
+        bent = _bent_row_function(row, duration)
+        return lambda count: rounded(bent(max(count, earliest)))
+    last, rise = rounded(end_value), end_value - init_value
+    # Whole, so that Python compares two ints. Both formulas hold in the middle.
+    middle = math.floor((clock_start + clock_end) / 2)
     if shape == COSINE:
         per_step, sin = math.pi / 2 / duration, math.sin
 
         def cosine(count: Count) -> float:
+            if count <= earliest:
+                return first
             if count <= middle:
-                if count <= clock_start:
-                    return init_value
-                return init_value + rise * sin((count - clock_start) * per_step) ** 2
+                weight = sin((count - clock_start) * per_step) ** 2
+                return rounded(init_value + rise * weight)
             if count >= clock_end:
-                return end_value
-            return end_value - rise * sin((clock_end - count) * per_step) ** 2
+                return last
+            return rounded(end_value - rise * sin((clock_end - count) * per_step) ** 2)
 
         return cosine
     slope = rise / duration
 
     def linear(count: Count) -> float:
+        if count <= earliest:
+            return first
         if count <= middle:
-            if count <= clock_start:
-                return init_value
-            return init_value + slope * (count - clock_start)
+            return rounded(init_value + slope * (count - clock_start))
         if count >= clock_end:
-            return end_value
-        return end_value - slope * (clock_end - count)
+            return last
+        return rounded(end_value - slope * (clock_end - count))
 
     return linear
 

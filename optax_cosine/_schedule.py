@@ -29,7 +29,7 @@ from optax_cosine._display import (
     shorten,
 )
 from optax_cosine._evaluate import evaluate
-from optax_cosine._host import host_function
+from optax_cosine._host import host_call
 from optax_cosine._json import from_dict, to_dict
 from optax_cosine._node import (
     Node,
@@ -41,7 +41,7 @@ from optax_cosine._node import (
     map_rates,
 )
 from optax_cosine._table import Table, drop_empty_rows
-from optax_cosine._time import LARGEST, clamp_host_count, to_exact
+from optax_cosine._time import clamp_host_count, to_exact
 from optax_cosine._validation import LARGEST_RATE, check_rate
 
 Result = TypeVar("Result")
@@ -91,16 +91,15 @@ class Schedule:
         [0.    0.5   0.275 0.05 ]
     """
 
-    __slots__ = ("__weakref__", "_hash", "_host", "_node", "_program")
+    # Derived from the node when they are first needed.
+    _hash: int | None = None
+    _host: Callable[[int], np.floating] | None = None
+    _program: Callable[[Array], Array] | None = None
     # NumPy leaves `number * schedule` to `__rmul__`.
     __array_ufunc__ = None
 
     def __init__(self, node: Node):
         self._node = node
-        # Derived from the node when they are first needed.
-        self._hash: int | None = None
-        self._host: Callable[[int], np.floating] | None = None
-        self._program: Callable[[Array], Array] | None = None
 
     @property
     def node(self) -> Node:
@@ -133,7 +132,7 @@ class Schedule:
     def _build_host(self) -> Callable[[int], np.floating] | None:
         """From a count to a NumPy scalar, if every number of the node is known."""
         if is_known(self._node) and not batch_shape_of(self._node):
-            self._host = _host_call(self._node)
+            self._host = host_call(self._node, dtype_of(self._node).type)
         return self._host
 
     def _build_program(self) -> Callable[[Array], Array]:
@@ -284,18 +283,9 @@ class Schedule:
     @classmethod
     def tree_unflatten(cls, _: None, children: tuple[Node]) -> "Schedule":
         """Of any leaves: JAX maps trees of anything into this class."""
-        return cls(children[0])
-
-
-def _host_call(node: Node) -> Callable[[int], np.floating]:
-    value, rounded = host_function(node), dtype_of(node).type
-
-    def value_on_host(count: int) -> np.floating:
-        if not 0 <= count <= LARGEST:
-            count = 0 if count < 0 else LARGEST
-        return rounded(value(count))
-
-    return value_on_host
+        schedule = object.__new__(cls)
+        schedule._node = children[0]
+        return schedule
 
 
 def _restore(node: Node) -> Schedule:

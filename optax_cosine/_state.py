@@ -20,42 +20,44 @@ from optax_cosine._validation import check_rate
 
 
 @jax.tree_util.register_pytree_with_keys_class
-class ScheduleMap(Mapping[str, Any]):
+class ScheduleMap(Mapping[str, Schedule]):
     """Schedules by the name of their hyperparameter.
 
-    It is no dict, so that `optax.tree.get` finds under the name of a hyperparameter the
-    value that was applied, and nothing else.
+    The map is not a dict, so that `optax.tree.get` finds under the name of a
+    hyperparameter the value that was applied, and nothing else. The tree holds the nodes
+    of the schedules, which JAX flattens faster than the schedules.
     """
 
-    def __init__(self, schedules: Mapping[str, Any]):
-        self._by_name = {name: schedules[name] for name in sorted(schedules)}
+    def __init__(self, schedules: Mapping[str, Schedule]):
+        self._nodes = {name: schedules[name].node for name in sorted(schedules)}
 
-    def __getitem__(self, name: str) -> Any:
-        return self._by_name[name]
+    def __getitem__(self, name: str) -> Schedule:
+        return Schedule(self._nodes[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._by_name)
+        return iter(self._nodes)
 
     def __len__(self) -> int:
-        return len(self._by_name)
+        return len(self._nodes)
 
     def __repr__(self) -> str:
         return f"ScheduleMap({', '.join(f'{name}={x!r}' for name, x in self.items())})"
 
     def tree_flatten_with_keys(self) -> tuple[Any, tuple[str, ...]]:
         """With the names as keys."""
-        children = ((jax.tree_util.DictKey(name), x) for name, x in self.items())
-        return tuple(children), tuple(self._by_name)
+        keys = map(jax.tree_util.DictKey, self._nodes)
+        children = zip(keys, self._nodes.values(), strict=True)
+        return tuple(children), tuple(self._nodes)
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
         """Without keys, which is faster."""
-        return tuple(self._by_name.values()), tuple(self._by_name)
+        return tuple(self._nodes.values()), tuple(self._nodes)
 
     @classmethod
-    def tree_unflatten(cls, names: tuple[str, ...], schedules: Any) -> "ScheduleMap":
+    def tree_unflatten(cls, names: tuple[str, ...], nodes: Any) -> "ScheduleMap":
         """From what `tree_flatten` gave, which is sorted."""
         unflattened = object.__new__(cls)
-        unflattened._by_name = dict(zip(names, schedules, strict=True))
+        unflattened._nodes = dict(zip(names, nodes, strict=True))
         return unflattened
 
 

@@ -65,6 +65,11 @@ class Table(NamedTuple):
     def rows(self) -> Rows:
         return unpack(self.integers, self.floats, -2)
 
+    @property
+    def ends(self) -> Time:
+        """The first column of `rows` alone."""
+        return Time(_first(self.integers), _first(self.floats))
+
 
 def unpack(integers: Numbers, floats: Numbers, axis: int) -> Rows:
     """The columns by name, from arrays that hold them along an axis."""
@@ -77,8 +82,14 @@ def unpack(integers: Numbers, floats: Numbers, axis: int) -> Rows:
 def _split(packed: Numbers, axis: int) -> list[Numbers]:
     if is_known(packed):
         return [*np.moveaxis(packed, axis, 0)]
-    number = packed.shape[axis]
-    return [lax.index_in_dim(packed, i, axis, keepdims=False) for i in range(number)]
+    parts = lax.split(packed, [1] * packed.shape[axis], axis)
+    return [lax.squeeze(part, [axis]) for part in parts]
+
+
+def _first(packed: Numbers) -> Numbers:
+    if is_known(packed):
+        return packed[..., 0, :]
+    return lax.index_in_dim(packed, 0, -2, keepdims=False)
 
 
 def pack(rows: Rows, after: Numbers) -> Table:
@@ -156,7 +167,10 @@ def starts_of(ends: Time) -> Time:
 
 def end_of_table(table: Table) -> Time:
     """When the last row ends; of a table that repeats, the length of a lap."""
-    return table.rows.end.map(lambda x: x[..., -1])
+    ends = table.ends
+    if is_known(ends):
+        return ends.map(lambda x: x[..., -1])
+    return ends.map(lambda x: lax.index_in_dim(x, -1, -1, keepdims=False))
 
 
 class HostRow(NamedTuple):
@@ -177,9 +191,13 @@ def host_rows(table: Table) -> list[HostRow]:
     """The rows of a known table that have steps."""
     rows = _drop_empty(table.rows)
     starts = starts_of(rows.end)
-    times = (to_doubles(time) for time in (starts, *rows[:3]))
-    columns = (column.tolist() for column in (*times, *rows[3:]))
-    return list(map(HostRow, *columns))
+    times = (_to_numbers(time) for time in (starts, *rows[:3]))
+    return list(map(HostRow, *times, *(column.tolist() for column in rows[3:])))
+
+
+def _to_numbers(times: Time) -> list[float]:
+    """Ints if they are whole: Python compares a count with an int faster."""
+    return [int(x) if x.is_integer() else x for x in to_doubles(times).tolist()]
 
 
 def drop_empty_rows(table: Table) -> Table:
@@ -216,6 +234,7 @@ def concatenate(tables: Sequence[Table]) -> Table:
 
 
 def _move(rows: Rows, by: Time) -> Rows:
+    by = by.astype(rows.end.frac.dtype)
     return rows._replace(
         end=add(rows.end, by),
         clock_start=add(rows.clock_start, by),
@@ -225,7 +244,7 @@ def _move(rows: Rows, by: Time) -> Rows:
 
 def cut(table: Table, at_step: Time) -> Table:
     """The table until `at_step`. If the table is over before, its last value holds."""
-    rows = table.rows
+    rows, at_step = table.rows, at_step.astype(table.floats.dtype)
     is_last = rows.end >= end_of_table(table)
     ends = select(is_last, at_step, minimum(rows.end, at_step))
     return drop_empty_rows(pack(rows._replace(end=ends), table.after))

@@ -88,7 +88,7 @@ def from_array(steps: ArrayLike, dtype: np.dtype) -> Time:
         return Time(whole.astype(np.int32), frac.astype(dtype))
     # The count is clamped in its own dtype: a larger one would wrap in int32.
     whole = jnp.clip(steps, 0, LARGEST).astype(np.int32)
-    return Time(whole, np.zeros((), dtype))
+    return Time(whole, np.zeros(whole.shape, dtype))
 
 
 def clamp_host_count(count: ArrayLike) -> ArrayLike:
@@ -111,6 +111,12 @@ def to_time(steps: Any, dtype: np.dtype) -> Time:
     if is_traced(steps):
         return from_array(steps, dtype).astype(dtype)
     return from_exact(np.array(steps, object), dtype)
+
+
+def to_free_time(steps: Any) -> Time:
+    """A time that belongs to no table yet, and takes its dtype later."""
+    dtype = jnp.result_type(float) if is_traced(steps) else np.float32
+    return to_time(steps, np.dtype(dtype))
 
 
 def stack_times(times: Sequence[Time]) -> Time:

@@ -95,7 +95,7 @@ CASES = {
         8,
     ),
     "stable": Case(
-        functools.partial(oc.warmup_stable_decay_schedule, decay_shape="sqrt"),
+        functools.partial(oc.warmup_stable_decay_schedule, shape="1-sqrt"),
         {"peak_value": 0.1, "total_steps": 60, "warmup_steps": 5, "decay_steps": 20},
         joined(linear(0.0, 0.1, 5), linear(0.1, 0.1, 35), linear(0.1, 0.0, 20, 0.5)),
         (0, 5, 40, 60),
@@ -193,8 +193,8 @@ CASES = {
         8,
     ),
     "read ahead": Case(
-        lambda offset: oc.retime(
-            oc.warmup_cosine_annealing_schedule(0.1, 40, warmup_steps=10), offset=offset
+        lambda offset: oc.shift(
+            oc.warmup_cosine_annealing_schedule(0.1, 40, warmup_steps=10), offset
         ),
         {"offset": 1},
         lambda count: joined(linear(0.0, 0.1, 10), cosine(0.1, 0.0, 30))(
@@ -205,7 +205,7 @@ CASES = {
         8,
     ),
     "waiting": Case(
-        lambda offset: oc.retime(oc.cosine_restarts_schedule(0.1, 40), offset=offset),
+        lambda offset: oc.shift(oc.cosine_restarts_schedule(0.1, 40), offset),
         {"offset": -7},
         lambda count: joined(cosine(0.1, 0.0, 40), after="repeat")(max(count - 7, 0)),
         (0, 7, 47),
@@ -213,8 +213,8 @@ CASES = {
         8,
     ),
     "stairs": Case(
-        lambda every: oc.retime(
-            oc.cosine_annealing_schedule(0.1, 10, end_value=0.02), every=every
+        lambda every: oc.staircase(
+            oc.cosine_annealing_schedule(0.1, 10, end_value=0.02), every
         ),
         {"every": 7},
         lambda count: joined(cosine(0.1, 0.02, 10))(max(count, 0) // 7),
@@ -223,8 +223,8 @@ CASES = {
         8,
     ),
     "stretched": Case(
-        lambda stretch: oc.retime(
-            oc.cosine_restarts_schedule(0.1, 10, num_cycles=3), stretch=stretch
+        lambda stretch: oc.stretch(
+            oc.cosine_restarts_schedule(0.1, 10, num_cycles=3), stretch
         ),
         {"stretch": 1.5},
         lambda count: joined(*[cosine(0.1, 0.0, 10)] * 3)(
@@ -239,7 +239,7 @@ CASES = {
             at_step=at_step,
             steps=steps,
             end_value=0.001,
-            shape="sqrt",
+            shape="1-sqrt",
         ),
         {"peak": 0.1, "at_step": 25, "steps": 20},
         lambda count: (

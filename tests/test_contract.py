@@ -59,10 +59,9 @@ def test_an_array_of_counts_is_within_the_units_of_the_contract(name):
     assert_exact(name, values, CASES[name].units)
 
 
-@kinds
+@names
 def test_a_schedule_that_the_compiler_knows_is_as_exact(name):
-    schedule = plain(name)
-    values = jax.jit(lambda counts: schedule(counts))(COUNTS.astype(np.int32))
+    values = jax.jit(plain(name))(COUNTS.astype(np.int32))
     assert_exact(name, values, CASES[name].units)
 
 
@@ -71,8 +70,10 @@ def test_vmap_scan_cond_and_checkpoint_agree(name):
     schedule, counts = plain(name), jnp.asarray(COUNTS[:60], np.int32)
     expected = np.asarray(schedule(counts))
     _, scanned = jax.lax.scan(lambda carry, c: (carry, schedule(c)), None, counts)
-    np.testing.assert_array_equal(jax.vmap(schedule)(counts), expected)
-    np.testing.assert_array_equal(scanned, expected)
+    # These are three programs, and each may round in its own way.
+    mapped = np.asarray(jax.vmap(schedule)(counts))
+    np.testing.assert_array_max_ulp(mapped, expected, 2)
+    np.testing.assert_array_max_ulp(np.asarray(scanned), expected, 2)
     branch = jax.lax.cond(jnp.bool(1), schedule, lambda _: jnp.float32(9), counts[7])
     again = jax.jit(jax.checkpoint(schedule))(counts[7])
     np.testing.assert_array_max_ulp(np.array([branch, again]), expected[[7, 7]], 8)
@@ -207,7 +208,7 @@ def test_a_schedule_is_a_value(name):
         twin,
         copy.deepcopy(schedule),
         pickle.loads(pickle.dumps(schedule)),
-        oc.from_dict(json.loads(json.dumps(schedule.to_dict()))),
+        oc.Schedule.from_dict(json.loads(json.dumps(schedule.to_dict()))),
         jax.device_get(jax.device_put(schedule)),
     ]
     for other in copies:
