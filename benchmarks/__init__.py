@@ -9,6 +9,11 @@ Each comparison is a module with a function `compared(rounds)`:
     population.py     a sweep of 64
     importing.py      `import optax_cosine` over `import optax`
     growth.py         more phases, more members
+    limits.py         every cost that has a limit, in CPU time
+
+    program.py        of these: a schedule compiled, edited, called
+    optimizer.py      of these: an AdamW step
+    cases.py          the schedules that they measure
 
     __main__.py       the command; each comparison in a process of its own
     processes.py      such a process

@@ -20,6 +20,7 @@ COMPARISONS = (
     "population",
     "importing",
     "growth",
+    "limits",
 )
 HERE = pathlib.Path(__file__).parent
 

@@ -26,8 +26,10 @@ def torch_step(steps: int) -> Any:
     import torch
 
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    optimizer.step()  # or the first step of the schedule would warn
-    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    # PyTorch warns if a scheduler is stepped before its optimizer.
+    optimizer.step()
+    return scheduler
 
 
 def timm_cosine(steps: int) -> Any:

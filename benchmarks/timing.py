@@ -13,13 +13,18 @@ from benchmarks.tables import Spread
 
 SHORTEST = 5e-3  # seconds: below that the clock and the loop would be measured
 
+# CPU seconds of the process count the work of all its threads. Unlike the time on the
+# wall, they hardly change if other processes share the machine.
+WALL, CPU = time.perf_counter, time.process_time
+Clock = Callable[[], float]
 
-def seconds(function: Callable[[], Any], times: int) -> float:
-    start = time.perf_counter()
+
+def seconds(function: Callable[[], Any], times: int, clock: Clock = WALL) -> float:
+    start = clock()
     for _ in itertools.repeat(None, times):
         result = function()
     jax.block_until_ready(result)
-    return (time.perf_counter() - start) / times
+    return (clock() - start) / times
 
 
 def often_enough(function: Callable[[], Any]) -> int:
@@ -30,7 +35,7 @@ def often_enough(function: Callable[[], Any]) -> int:
 
 
 def alternating(
-    functions: dict[str, Callable[[], Any]], rounds: int
+    functions: dict[str, Callable[[], Any]], rounds: int, clock: Clock = WALL
 ) -> dict[str, list[float]]:
     """Seconds of a call of each, once a round, in an order that changes."""
     for function in functions.values():
@@ -38,7 +43,7 @@ def alternating(
     times = {name: often_enough(function) for name, function in functions.items()}
     return in_turn(
         {
-            name: lambda f=f, n=times[name]: seconds(f, n)
+            name: lambda f=f, n=times[name]: seconds(f, n, clock)
             for name, f in functions.items()
         },
         rounds,
@@ -72,3 +77,12 @@ def pair(
     mine, theirs = samples[ours], samples[peer]
     row = tables.time(mine), peer, tables.time(theirs), tables.ratio(theirs, mine)
     return [what, *row]
+
+
+def limited(
+    what: str, samples: dict[str, list[float]], ours: str, peer: str, limit: float
+) -> list[str | float | Spread]:
+    """A row of a table of limits: here the ratio is ours over the peer's."""
+    mine, theirs = samples[ours], samples[peer]
+    row = tables.time(mine), peer, tables.time(theirs), tables.ratio(mine, theirs)
+    return [what, *row, limit]

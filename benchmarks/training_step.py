@@ -39,10 +39,6 @@ class Step(NamedTuple):
     params: Any
     opt_state: Any
 
-    @property
-    def entry(self) -> str:
-        return self.compiled.as_text().partition("ENTRY")[2]
-
 
 def loss(params: Any, batch: jax.Array) -> jax.Array:
     for weights in params:
@@ -75,19 +71,25 @@ def running(step: Step, batch: jax.Array) -> Any:
     return once
 
 
-def fusions(step: Step) -> int:
-    return step.entry.count(" fusion(")
+def entry(compiled: Any) -> str:
+    """The text of the function that the program starts with."""
+    return compiled.as_text().partition("ENTRY")[2]
 
 
-def kernels(step: Step) -> int:
+def fusions(compiled: Any) -> int:
+    return entry(compiled).count(" fusion(")
+
+
+def kernels(compiled: Any) -> int:
     """What is executed one after another: all but what only names or moves a value."""
-    found = re.findall(r"^\s+(?:ROOT )?\S+ = .*?[\])}] ([\w-]+)\(", step.entry, re.M)
+    line = r"^\s+(?:ROOT )?\S+ = .*?[\])}] ([\w-]+)\("
+    found = re.findall(line, entry(compiled), re.MULTILINE)
     free = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast"}
     return sum(name not in free for name in found)
 
 
 def sizes(step: Step) -> list[int]:
-    return [fusions(step), kernels(step), step.state_bytes]
+    return [fusions(step.compiled), kernels(step.compiled), step.state_bytes]
 
 
 def compared(rounds: int) -> Comparison:

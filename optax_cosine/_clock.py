@@ -1,181 +1,155 @@
-"""Clocks: at which step another schedule is read, for each count.
+"""The clock on which a schedule that is not a table is read.
 
-A clock has pieces with a speed each. Reading ahead, waiting and slow motion take one
-piece, an extension takes two. Only schedules that are not tables need a clock: the rows
-of a table have clocks of their own.
+The rows of a table have clocks of their own. What is not a table (endless schedules,
+products, splices) is read through a clock instead: at which step, for each count.
 """
 
+import math
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from optax_cosine._arrays import Numbers, is_known
+from optax_cosine._arrays import Numbers, always, is_known, select
 from optax_cosine._time import (
     LARGEST,
     Time,
     add,
-    from_exact,
     maximum,
     scale,
-    stack_times,
     to_exact,
+    to_free_time,
 )
 
-_FLOAT = np.dtype(np.float32)  # The clock does not know the dtype of the schedule.
+
+Steps: TypeAlias = float | Fraction
 
 
 class Clock(NamedTuple):
-    """From `counts[i]` on, the step is `steps[i]` plus the counts since times a speed.
+    """The count until `at_count`; from there `at_step` plus the counts since, scaled.
 
-    The speed of a piece is `numerators[i] / denominators[i]` steps per count. A clock
-    that waits starts at a negative step, which reads as 0.
+    `steps` of the schedule take as long as `counts`. A clock that waits starts at a
+    negative step, which reads as 0. A staircase moves on after `every` counts alone.
     """
 
-    counts: Time
+    every: Numbers  # int32
+    at_count: Time
+    at_step: Time
     steps: Time
-    numerators: Time
-    denominators: Time
+    counts: Time
 
 
-class Piece(NamedTuple):
-    """One piece of a known clock, in exact numbers; the step is not negative."""
-
-    count: int | Fraction
-    step: int | Fraction
-    speed: int | Fraction
+_ZERO, _ONE = to_free_time(0), to_free_time(1)
 
 
 def shift_clock(steps: Time) -> Clock:
-    zero, one = _constants(steps.frac.dtype)
-    return _one_piece(zero, steps, one, one)
+    return Clock(_ONE.whole, _ZERO, steps, _ONE, _ONE)
 
 
-def stretch_clock(numerator: Time, denominator: Time) -> Clock:
-    """`numerator` counts take as long as `denominator` steps."""
-    zero, _ = _constants(numerator.frac.dtype)
-    return _one_piece(zero, zero, denominator, numerator)
+def stretch_clock(steps: Time, counts: Time) -> Clock:
+    return Clock(_ONE.whole, _ZERO, _ZERO, steps, counts)
 
 
 def extension_clock(at_step: Time, steps: Time, counts: Time) -> Clock:
-    """From `at_step` on, `steps` take as long as `counts`."""
-    zero, one = _constants(at_step.frac.dtype)
-    pairs = (zero, at_step), (zero, at_step), (one, steps), (one, counts)
-    return Clock(*map(stack_times, pairs))
+    return Clock(_ONE.whole, at_step, at_step, steps, counts)
 
 
-def _constants(dtype: np.dtype) -> tuple[Time, ...]:
-    return tuple(from_exact(np.array(n), dtype) for n in (0, 1))
-
-
-def _one_piece(*times: Time) -> Clock:
-    return Clock(*(stack_times([time]) for time in times))
+def staircase_clock(every: Numbers) -> Clock:
+    return Clock(every, _ZERO, _ZERO, _ONE, _ONE)
 
 
 def step_at(clock: Clock, now: Time) -> Time:
-    """The step of the clock at a count."""
-    pieces = len(clock.counts.whole)
-    if pieces == 1:
-        count, step, numerator, denominator = (x.map(lambda y: y[0]) for x in clock)
-    else:
-        # The last piece that has begun: those that have not are at the end.
-        has_begun = now >= clock.counts
-        index = lax.reduce_sum(has_begun.astype(np.int32), (0,)) - 1
-        count, step, numerator, denominator = (_pick(x, index) for x in clock)
-    since = add(now, -count)
-    if not _runs_at_full_speed(clock):
-        since = scale(since, numerator, denominator)
-    step = add(step, since)
-    zero, _ = _constants(step.frac.dtype)
-    return maximum(step, zero)
+    """The step that is read at a count."""
+    dtype = now.frac.dtype
+    every, (at_count, at_step, steps, counts) = clock[0], _cast(clock, dtype)
+    if not always(every, 1):
+        # A count that is not a number stays one: the difference is 0 for all others.
+        flat = now.frac if always(now.frac, 0) else now.frac - now.frac
+        stairs = Time(lax.div(now.whole, every), flat)
+        now = select(every > 1, stairs, Time(now.whole, now.frac))
+    since = add(now, -at_count)
+    if not (is_known(steps, counts) and to_exact(steps) == to_exact(counts)):
+        since = scale(since, steps, counts)
+    step = maximum(add(at_step, since), _ZERO.astype(dtype))
+    if always(at_count.whole, 0) and always(at_count.frac, 0):
+        return step
+    return select(now >= at_count, step, now)
 
 
-def _pick(time: Time, index: Numbers) -> Time:
-    return time.map(lambda x: jnp.asarray(x)[index])
-
-
-def _runs_at_full_speed(clock: Clock) -> bool:
-    speeds = clock.numerators, clock.denominators
-    return is_known(*speeds) and bool((to_exact(speeds[0]) == to_exact(speeds[1])).all())
+def _cast(clock: Clock, dtype: np.dtype) -> list[Time]:
+    return [time.astype(dtype) for time in clock[1:]]
 
 
 def count_at(clock: Clock, step: Time) -> Time:
-    """The count at which the last piece of the clock reaches a step."""
-    count, start, numerator, denominator = (x.map(lambda y: y[..., -1]) for x in clock)
-    since = scale(add(step, -start), denominator, numerator)
-    zero, _ = _constants(since.frac.dtype)
-    return maximum(add(count, since), zero)
+    """The first count at which a step is read. Of a staircase, a whole one."""
+    every, (at_count, at_step, steps, counts) = clock[0], _cast(clock, step.frac.dtype)
+    count = add(at_count, scale(add(step, -at_step), counts, steps))
+    count = maximum(
+        select(step >= at_count, count, step), _ZERO.astype(step.frac.dtype)
+    )
+    if always(every, 1):
+        return count
+    is_between = (count.frac > 0).astype(np.int32)
+    stairs = lax.max(count.whole + is_between, np.int32(0))
+    fits = stairs <= LARGEST // every
+    stairs = select(fits, stairs * every, jnp.full_like(stairs, LARGEST))
+    return select(every > 1, Time(stairs, jnp.zeros_like(count.frac)), count)
 
 
 # --- Known clocks, in exact numbers ---
 
 
-def pieces_of(clock: Clock) -> list[Piece]:
-    columns = (to_exact(time).tolist() for time in clock)
-    pieces = [
-        Piece(count, step, Fraction(numerator) / denominator)
-        for count, step, numerator, denominator in zip(*columns, strict=True)
-    ]
-    if (first := pieces[0]).step >= 0:
-        return pieces
-    wait = -first.step / first.speed
-    return [Piece(0, 0, 0), Piece(wait, 0, first.speed), *pieces[1:]]
+class HostClock(NamedTuple):
+    """A known clock; the speed is in steps per count."""
+
+    every: int
+    at_count: int | Fraction
+    at_step: int | Fraction
+    speed: int | Fraction
+
+    def step_at(self, count: Steps) -> Steps:
+        """The step that is read at a count."""
+        count = count // self.every if self.every > 1 else count
+        if count < self.at_count:
+            return count
+        step = self.at_step + (count - self.at_count) * self.speed
+        return min(max(step, 0), LARGEST)
+
+    def count_at(self, step: Steps) -> Steps:
+        """The first count at which the clock is at the step or past it."""
+        if step >= self.at_step:
+            step = self.at_count + (step - self.at_step) / Fraction(self.speed)
+        count = max(step, 0)
+        return math.ceil(count) * self.every if self.every > 1 else count
 
 
-def step_of(pieces: list[Piece], count: int | Fraction) -> int | Fraction:
-    count = max(count, 0)
-    piece = next(piece for piece in reversed(pieces) if piece.count <= count)
-    return piece.step + (count - piece.count) * piece.speed
-
-
-def first_count_of(pieces: list[Piece], step: int | Fraction) -> int | Fraction:
-    """The first count at which the clock is at the step or past it."""
-    for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
-        if step <= piece.step:
-            return piece.count
-        is_here = following is None or step < following.step
-        if is_here and piece.speed:
-            return piece.count + (step - piece.step) / Fraction(piece.speed)
-    return pieces[-1].count
+def host_clock(clock: Clock) -> HostClock:
+    at_count, at_step, steps, counts = (to_exact(time).item() for time in clock[1:])
+    speed = Fraction(steps) / counts
+    is_whole = speed.denominator == 1
+    speed = speed.numerator if is_whole else speed
+    return HostClock(int(clock.every), at_count, at_step, speed)
 
 
 def compose(inner: Clock, outer: Clock) -> Clock | None:
     """The clock that reads `inner` at the steps of `outer`.
 
-    One clock keeps restarts exact where two would round twice. None if the numbers are
-    not known, or if the speeds do not fit in int32.
+    One clock keeps restarts exact where two clocks would round twice. None if a clock is
+    traced or is not a shift and a stretch, or if the speed does not fit in int32.
     """
     if not is_known(inner, outer):
         return None
-    inside, outside = pieces_of(inner), pieces_of(outer)
-    found: list[Piece] = []
-    for piece, following in zip(outside, [*outside[1:], None], strict=True):
-        starts = {piece.step}
-        if piece.speed:
-            stop = following.step if following else float("inf")
-            starts |= {x.count for x in inside if piece.step < x.count < stop}
-        for start in sorted(starts):
-            count = piece.count
-            if piece.speed:
-                count += (start - piece.step) / Fraction(piece.speed)
-            speed = piece.speed * _speed_at(inside, start)
-            found.append(Piece(count, step_of(inside, start), speed))
-    return _from_pieces(found)
-
-
-def _speed_at(pieces: list[Piece], step: int | Fraction) -> int | Fraction:
-    return next(x.speed for x in reversed(pieces) if x.count <= step)
-
-
-def _from_pieces(pieces: list[Piece]) -> Clock | None:
-    if len(pieces) > 1 and pieces[0][1:] == (0, 0) and pieces[1].step == 0:
-        # A clock that waits is one piece that starts at a negative step.
-        start = -pieces[1].count * pieces[1].speed
-        pieces = [Piece(0, start, pieces[1].speed), *pieces[2:]]
-    ratios = [Fraction(piece.speed).as_integer_ratio() for piece in pieces]
-    columns = [[x.count for x in pieces], [x.step for x in pieces], *zip(*ratios, strict=True)]
-    if max(abs(x) for column in columns for x in column) > LARGEST:
+    first, second = host_clock(inner), host_clock(outer)
+    if (
+        first[:2] != (1, 0)
+        or second[:2] != (1, 0)
+        or second.at_step < 0 < first.at_step
+    ):
         return None
-    return Clock(*(from_exact(np.array(x, object), _FLOAT) for x in columns))
+    at_step = first.at_step + second.at_step * first.speed
+    steps, counts = Fraction(first.speed * second.speed).as_integer_ratio()
+    if max(abs(at_step), steps, counts) > LARGEST:
+        return None
+    return Clock(inner.every, _ZERO, *map(to_free_time, (at_step, steps, counts)))

@@ -11,9 +11,19 @@ from jax.typing import ArrayLike
 
 from optax_cosine._arrays import Numbers, is_known, is_traced, read_only
 from optax_cosine._display import shorten
-from optax_cosine._node import Node, Staircase, end_of, is_endless
+from optax_cosine._node import (
+    Node,
+    end_of,
+    is_endless,
+    is_held_table,
+    join_nodes,
+    shift_node,
+    splice_nodes,
+    staircase_node,
+    stretch_node,
+)
 from optax_cosine._schedule import Schedule, check_schedule
-from optax_cosine._table import AFTER, Table, concatenate, is_held, pad_table
+from optax_cosine._table import AFTER, Table, concatenate, pad_table
 from optax_cosine._time import (
     LARGEST,
     Time,
@@ -22,13 +32,6 @@ from optax_cosine._time import (
     to_free_time,
     to_ratio,
     to_time,
-)
-from optax_cosine._transform import (
-    is_held_table,
-    join_nodes,
-    shift_node,
-    splice_nodes,
-    stretch_node,
 )
 from optax_cosine._validation import (
     answer_wrong_keywords,
@@ -287,9 +290,7 @@ def staircase(schedule: Schedule, every: ArrayLike) -> Schedule:
     """
     node = check_schedule("schedule", schedule)
     every = check_steps("every", every)
-    if is_traced(every):
-        return Schedule(Staircase(node, to_free_time(every).whole))
-    return Schedule(Staircase(node, read_only(np.array(every, np.int32))))
+    return Schedule(staircase_node(node, to_free_time(every).whole))
 
 
 def stack(schedules: Iterable[Schedule]) -> Schedule:

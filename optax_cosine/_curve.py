@@ -30,7 +30,9 @@ def turn_per_step(duration: Time, is_cosine: Numbers) -> Numbers:
     dtype = duration.frac.dtype
     if is_known(duration, is_cosine):
         whole_turn = np.where(is_cosine, math.pi / 2, 1.0)
-        return (whole_turn / np.maximum(to_doubles(duration), _TINY_LENGTH)).astype(dtype)
+        return (whole_turn / np.maximum(to_doubles(duration), _TINY_LENGTH)).astype(
+            dtype
+        )
     # A length of 31 bits and pi / 2 do not fit into a float32. What is lost when each of
     # them is rounded is known, relative to what is left, and corrects the quotient.
     rounded = duration.whole.astype(dtype)

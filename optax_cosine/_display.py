@@ -4,22 +4,24 @@ Functions of a node with NumPy's leaves, for a terminal and for a notebook.
 """
 
 import html
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
-from optax_cosine._clock import Piece, first_count_of, pieces_of
-from optax_cosine._host import Value, host_function, row_function
+from optax_cosine._clock import HostClock, Steps, host_clock
+from optax_cosine._host import host_function, row_function
 from optax_cosine._json import to_dict
-from optax_cosine._node import Clocked, Node, Product, Spliced, Staircase, end_of
+from optax_cosine._node import Clocked, Node, Product, Spliced, end_of
 from optax_cosine._picture import Curve, html_picture
 from optax_cosine._table import (
     AFTER,
     HOLD,
     LINEAR,
+    MIRROR,
     SHAPES,
     HostRow,
     Table,
@@ -31,8 +33,6 @@ from optax_cosine._table import (
     splice_tables,
 )
 from optax_cosine._time import LARGEST, to_exact, to_time
-
-Steps: TypeAlias = float | Fraction
 
 _COLUMNS = ("from step", "to", "shape", "init_value", "end_value")
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -113,22 +113,17 @@ def expression(node: Node) -> str:
         case Spliced(before, at_step, then):
             step = shorten(to_exact(at_step).item())
             return f"splice({expression(before)}, {step!r}, {expression(then)})"
-        case Staircase(inner, every):
-            return f"staircase({expression(inner)}, {int(every)})"
         case Clocked(inner, clock):
-            return _clock_expression(node, expression(inner), pieces_of(clock))
+            return _clock_expression(node, expression(inner), host_clock(clock))
 
 
-def _clock_expression(node: Clocked, inner: str, pieces: list[Piece]) -> str:
-    match pieces:
-        case [Piece(0, step, speed)]:
-            return _stretched(_shifted(inner, step), speed)
-        case [Piece(0, 0, 0), Piece(wait, 0, speed)]:
-            return _stretched(_shifted(inner, -wait * speed), speed)
-        case [Piece(0, 0, 1), Piece(count, step, _)] if count == step:
-            total = shorten(to_exact(end_of(node)).item())
-            return f"extend({inner}, at_step={shorten(count)}, total_steps={total})"
-    return f"Schedule.from_dict({to_dict(node)!r})"
+def _clock_expression(node: Clocked, inner: str, clock: HostClock) -> str:
+    every, at_count, at_step, speed = clock
+    if at_count:
+        total = shorten(to_exact(end_of(node)).item())
+        return f"extend({inner}, at_step={shorten(at_count)}, total_steps={total})"
+    code = _stretched(_shifted(inner, at_step), speed)
+    return f"staircase({code}, {every})" if every > 1 else code
 
 
 def _shifted(inner: str, steps: Steps) -> str:
@@ -167,7 +162,7 @@ def _code_of_rows(rows: list[HostRow], dtype: np.dtype, after: int) -> _Code:
 def _segments(rows: list[HostRow]) -> list[list[HostRow]]:
     """Runs of rows whose clocks are cut at most where the run starts or ends."""
     segments = [rows[:1]]
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in itertools.pairwise(rows):
         if before.end == before.clock_end and row.start == row.clock_start:
             segments[-1].append(row)
         else:
@@ -204,7 +199,7 @@ def _code_of_part(row: HostRow, dtype: np.dtype) -> _Code:
     return _Code(SHAPES[row.shape] + text, table)
 
 
-# --- Rows ---
+# --- Sections ---
 
 
 class Section(NamedTuple):
@@ -214,92 +209,73 @@ class Section(NamedTuple):
     stop: Steps  # Infinite if nothing follows.
     shape: str
     init_value: float
-    end_value: float
+    end_value: float  # The value that it approaches.
 
 
 def sections_of(node: Node) -> list[Section]:
     """What a schedule does, from step 0 on."""
+    starts, value = sorted({0, *_starts_of_sections(node)}), host_function(node)
+    stops = [*starts[1:], math.inf]
+    shapes = [_shape_at(node, start) for start in starts]
+    limits = [_value_before(node, stop) for stop in stops]
+    return list(map(Section, starts, stops, shapes, map(value, starts), limits))
+
+
+def _starts_of_sections(node: Node) -> list[Steps]:
+    """The counts at which something begins, the end included."""
     match node:
         case Table():
-            return _sections_of_table(node)
+            rows = host_rows(node)
+            return [*(row.start for row in rows), rows[-1].end]
         case Product(first, second):
-            return _multiply(first, second)
+            return [*_starts_of_sections(first), *_starts_of_sections(second)]
         case Spliced(before, at_step, then):
             step = to_exact(at_step).item()
-            return _cut(before, step) + [
-                part._replace(start=step + part.start, stop=step + part.stop)
-                for part in sections_of(then)
-            ]
-        case Staircase(inner, every):
-            return _on_clock(node, inner, lambda step: math.ceil(step) * int(every))
+            kept = [start for start in _starts_of_sections(before) if start < step]
+            return [*kept, *(step + start for start in _starts_of_sections(then))]
         case Clocked(inner, clock):
-            pieces = pieces_of(clock)
-            return _on_clock(node, inner, lambda step: first_count_of(pieces, step))
+            count_at = host_clock(clock).count_at
+            return [count_at(start) for start in _starts_of_sections(inner)]
 
 
-def _sections_of_table(table: Table) -> list[Section]:
-    found = []
-    for row in host_rows(table):
-        value = row_function(row)
-        first, last = value(row.start), value(row.end)
-        shape = "constant" if first == last else SHAPES[row.shape]
-        found.append(Section(row.start, row.end, shape, first, last))
-    first, last = found[0].init_value, found[-1].end_value
-    after = int(table.after)
-    values = ((last, last), (last, first), (first, last))[after]
-    return [*found, Section(found[-1].stop, math.inf, AFTER[after], *values)]
+def _shape_at(node: Node, step: Steps) -> str:
+    match node:
+        case Table():
+            row = next((row for row in host_rows(node) if step < row.end), None)
+            if row is None:
+                return AFTER[node.after]
+            is_constant = row.init_value == row.end_value
+            return "constant" if is_constant else SHAPES[row.shape]
+        case Product(first, second):
+            return f"{_shape_at(first, step)} * {_shape_at(second, step)}"
+        case Spliced(before, at_step, then):
+            since = step - to_exact(at_step).item()
+            return _shape_at(before, step) if since < 0 else _shape_at(then, since)
+        case Clocked(inner, clock):
+            clock = host_clock(clock)
+            is_waiting = step < clock.count_at(0)
+            return "hold" if is_waiting else _shape_at(inner, clock.step_at(step))
 
 
-def _cut(node: Node, at_step: Steps) -> list[Section]:
-    kept = [part for part in sections_of(node) if part.start < at_step]
-    if kept and kept[-1].stop > at_step:
-        value = host_function(node)(at_step)
-        kept[-1] = kept[-1]._replace(stop=at_step, end_value=value)
-    return kept
-
-
-def _multiply(first: Node, second: Node) -> list[Section]:
-    parts = [(sections_of(node), host_function(node)) for node in (first, second)]
-    starts = sorted({part.start for found, _ in parts for part in found})
-    return [
-        Section(
-            a.start,
-            a.stop,
-            f"{a.shape} * {b.shape}",
-            a.init_value * b.init_value,
-            a.end_value * b.end_value,
-        )
-        for a, b in zip(*(_split(*part, starts) for part in parts), strict=True)
-    ]
-
-
-def _split(
-    sections: list[Section], value: Value, starts: Sequence[Steps]
-) -> list[Section]:
-    """The same sections, with more starts."""
-    stops = [*starts[1:], math.inf]
-    inner = iter(sections)
-    found, now = [], next(inner)
-    for start, stop in zip(starts, stops, strict=True):
-        if start == now.stop:
-            now = next(inner)
-        first = now.init_value if start == now.start else value(start)
-        last = now.end_value if stop == now.stop else value(stop)
-        found.append(Section(start, stop, now.shape, first, last))
-    return found
-
-
-def _on_clock(
-    node: Node, inner: Node, count_of: Callable[[Steps], Steps]
-) -> list[Section]:
-    value, parts = host_function(node), sections_of(inner)
-    counts = [count_of(part.start) for part in parts]
-    wait = Section(0, counts[0], "hold", value(0), value(0))
-    moved = [
-        part._replace(start=start, stop=stop, init_value=value(start))
-        for part, start, stop in zip(parts, counts, [*counts[1:], math.inf], strict=True)
-    ]
-    return [part for part in [wait, *moved] if part.start < part.stop]
+def _value_before(node: Node, stop: Steps) -> float:
+    """The value that a schedule approaches; without a stop, at the end of a lap."""
+    match node:
+        case Table():
+            rows = host_rows(node)
+            if stop == math.inf and node.after == MIRROR:
+                return rows[0].init_value
+            row = next((row for row in rows if stop <= row.end), rows[-1])
+            return row_function(row)(stop)
+        case Product(first, second):
+            return _value_before(first, stop) * _value_before(second, stop)
+        case Spliced(before, at_step, then):
+            since = stop - to_exact(at_step).item()
+            is_before = since <= 0
+            return _value_before(*((before, stop) if is_before else (then, since)))
+        case Clocked(inner, clock):
+            is_held = stop == math.inf
+            step = stop if is_held else host_clock(clock).step_at(stop)
+            return _value_before(inner, step)
 
 
 # --- For a terminal and for a notebook ---
@@ -318,7 +294,7 @@ def evenly_spaced_counts(total: int, number: int) -> list[int]:
 
 def curve_of(node: Node, total: int) -> Curve:
     counts, value = evenly_spaced_counts(total, _MAX_POINTS), host_function(node)
-    starts = [float(part.start) for part in sections_of(node)]
+    starts = [float(start) for start in _starts_of_sections(node)]
     return Curve(counts, [value(count) for count in counts], starts)
 
 
@@ -377,7 +353,11 @@ def _rows(sections: Sequence[Section]) -> list[tuple[str, ...]]:
         return [_row(part) for part in sections]
     hidden = f"({len(sections) - _FIRST_ROWS - _LAST_ROWS:,} more)"
     some = [_row(part) for part in (*sections[:_FIRST_ROWS], *sections[-_LAST_ROWS:])]
-    return [*some[:_FIRST_ROWS], ("...", "...", hidden, "...", "..."), *some[_FIRST_ROWS:]]
+    return [
+        *some[:_FIRST_ROWS],
+        ("...", "...", hidden, "...", "..."),
+        *some[_FIRST_ROWS:],
+    ]
 
 
 def _row(part: Section) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 from optax_cosine._arrays import is_known, is_traced, to_numpy
 from optax_cosine._compose import is_known_endless, splice_checked
 from optax_cosine._display import shorten
-from optax_cosine._node import Node, end_of
+from optax_cosine._node import Node, end_of, extend_node
 from optax_cosine._parts import Shape, check_shape
 from optax_cosine._schedule import Schedule, check_schedule
 from optax_cosine._table import COSINE, LINEAR, build_table, single_row, value_dtype
@@ -21,7 +21,6 @@ from optax_cosine._time import (
     to_exact,
     to_time,
 )
-from optax_cosine._transform import extend_node
 from optax_cosine._validation import (
     answer_wrong_keywords,
     check_not_above,

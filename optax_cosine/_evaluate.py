@@ -33,7 +33,7 @@ from jax import Array, lax
 from optax_cosine._arrays import Numbers, always, is_known, select
 from optax_cosine._clock import step_at
 from optax_cosine._curve import bend, far_weight, turn_per_step
-from optax_cosine._node import Clocked, Node, Product, Spliced, Staircase, dtype_of
+from optax_cosine._node import Clocked, Node, Product, Spliced, dtype_of
 from optax_cosine._table import (
     COSINE,
     HOLD,
@@ -88,14 +88,8 @@ def _value_of_node(node: Node, now: Time, num_counts: int) -> Array:
             values = (_value_of_node(*part, num_counts) for part in parts)
             before, then = (x.astype(dtype_of(node)) for x in values)
             return lax.select(now >= at_step, then, before)
-        case Staircase(inner, every):
-            # The difference is 0, and NaN for a count that is NaN.
-            frac = now.frac if always(now.frac, 0) else now.frac - now.frac
-            stairs = Time(lax.div(now.whole, every), frac)
-            return _value_of_node(inner, stairs, num_counts)
         case Clocked(inner, clock):
-            step = step_at(clock, now).astype(now.frac.dtype)
-            return _value_of_node(inner, step, num_counts)
+            return _value_of_node(inner, step_at(clock, now), num_counts)
 
 
 # --- A table ---
@@ -283,9 +277,7 @@ def _weight_of_farther_end(row: _Row, now: Time) -> tuple[Array, Numbers]:
     return weight, ~is_from_end
 
 
-def _bend_time(
-    row: _Row, turn: Array, is_from_start: Array
-) -> tuple[Array, Array]:
+def _bend_time(row: _Row, turn: Array, is_from_start: Array) -> tuple[Array, Array]:
     """The turn that belongs to a power of the fraction that has elapsed."""
     one, quarter = turn.dtype.type(1), turn.dtype.type(math.pi / 2)
     full_turn = select(row.is_cosine, quarter, one)

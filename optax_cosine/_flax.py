@@ -30,7 +30,9 @@ def register_with_flax_if_imported() -> None:
         }
 
     makers = {
-        ScheduleMap: lambda nodes: ScheduleMap.tree_unflatten(tuple(nodes), nodes.values()),
+        ScheduleMap: lambda nodes: ScheduleMap.tree_unflatten(
+            tuple(nodes), nodes.values()
+        ),
         Schedule: lambda children: Schedule(**children),
         Time: lambda children: Time(**children),
     }

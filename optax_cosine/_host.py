@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from optax_cosine._clock import pieces_of, step_of
-from optax_cosine._node import Clocked, Node, Product, Spliced, Staircase
+from optax_cosine._clock import Steps, host_clock
+from optax_cosine._node import Clocked, Node, Product, Spliced
 from optax_cosine._table import (
     COSINE,
     MIRROR,
@@ -26,9 +26,8 @@ from optax_cosine._table import (
 )
 from optax_cosine._time import LARGEST, to_doubles, to_exact
 
-# A count is an int; a stretched clock reads a schedule between two counts.
-Count: TypeAlias = int | float | Fraction
-Value: TypeAlias = Callable[[Count], float]
+# A count is an int, but a stretched clock reads a schedule between two counts.
+Value: TypeAlias = Callable[[Steps], float]
 # `float`, or the dtype of the schedule.
 Rounding: TypeAlias = Callable[[float], Any]
 
@@ -56,11 +55,9 @@ def host_function(node: Node) -> Value:
         case Spliced(before, at_step, then):
             step = to_doubles(at_step).item()
             return _splice(host_function(before), step, host_function(then))
-        case Staircase(inner, every):
-            return _hold_each(host_function(inner), int(every))
         case Clocked(inner, clock):
-            pieces, value = pieces_of(clock), host_function(inner)
-            return lambda count: value(min(step_of(pieces, count), LARGEST))
+            step_at, value = host_clock(clock).step_at, host_function(inner)
+            return lambda count: value(step_at(count))
 
 
 def _multiply(first: Value, second: Value) -> Value:
@@ -69,10 +66,6 @@ def _multiply(first: Value, second: Value) -> Value:
 
 def _splice(before: Value, at_step: float, then: Value) -> Value:
     return lambda count: before(count) if count < at_step else then(count - at_step)
-
-
-def _hold_each(value: Value, every: int) -> Value:
-    return lambda count: value(count // every)
 
 
 def _function_of_table(table: Table, rounded: Rounding) -> Value:
@@ -100,14 +93,14 @@ def _repeat(value: Value, lap: int | Fraction) -> Value:
 
 
 def _mirror(value: Value, lap: int | Fraction) -> Value:
-    def mirrored(count: Count) -> float:
+    def mirrored(count: Steps) -> float:
         laps, since = _wrap(count, lap)
         return value(lap - since if laps % 2 else since)
 
     return mirrored
 
 
-def _wrap(count: Count, lap: int | Fraction) -> tuple[int, Count]:
+def _wrap(count: Steps, lap: int | Fraction) -> tuple[int, Steps]:
     laps, since = divmod(count, lap)
     is_complete = since and lap - since < _LAP_TOLERANCE
     return (int(laps) + 1, 0) if is_complete else (int(laps), since)
@@ -137,7 +130,7 @@ def _row_function(
     if shape == COSINE:
         per_step, sin = math.pi / 2 / duration, math.sin
 
-        def cosine(count: Count) -> float:
+        def cosine(count: Steps) -> float:
             if count <= earliest:
                 return first
             if count <= middle:
@@ -150,7 +143,7 @@ def _row_function(
         return cosine
     slope = rise / duration
 
-    def linear(count: Count) -> float:
+    def linear(count: Steps) -> float:
         if count <= earliest:
             return first
         if count <= middle:
@@ -165,7 +158,7 @@ def _row_function(
 def _bent_row_function(row: HostRow, duration: float) -> Value:
     rise = row.end_value - row.init_value
 
-    def bent(count: Count) -> float:
+    def bent(count: Steps) -> float:
         fraction = min(max((count - row.clock_start) / duration, 0.0), 1.0)
         from_start = fraction**row.time_exponent
         from_end = 1 - from_start

@@ -36,14 +36,18 @@ class Hyperparams(NamedTuple):
     static: dict[str, Any]
 
 
-def factory_of(function: Callable[..., Any], static_args: str | Iterable[str]) -> Factory:
+def factory_of(
+    function: Callable[..., Any], static_args: str | Iterable[str]
+) -> Factory:
     if not callable(function):
         raise TypeError(
             "inject_schedules takes the function that makes an optimizer, as in "
             f"inject_schedules(optax.adamw)(learning_rate=...), got {function!r}."
         )
     static = {static_args} if isinstance(static_args, str) else set(static_args)
-    factory = Factory(function, inspect.signature(function).parameters, frozenset(static))
+    factory = Factory(
+        function, inspect.signature(function).parameters, frozenset(static)
+    )
     takes_any = any(x.kind is x.VAR_KEYWORD for x in factory.parameters.values())
     if not takes_any and (unknown := static - factory.parameters.keys()):
         raise ValueError(

@@ -1,6 +1,6 @@
 """Schedules as dictionaries that JSON can hold, and back, to the bit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,222 +8,176 @@ import numpy as np
 
 from optax_cosine._arrays import read_only
 from optax_cosine._clock import Clock
-from optax_cosine._node import (
-    Clocked,
-    Node,
-    Product,
-    Spliced,
-    Staircase,
-    batch_shape_of,
-)
-from optax_cosine._table import AFTER, SHAPES, Rows, Table, pack
+from optax_cosine._node import Clocked, Node, Product, Spliced, batch_shape_of
+from optax_cosine._table import AFTER, SHAPES, Table
 from optax_cosine._time import LARGEST, Time
 
-_TIMES = "ends", "clock_starts", "clock_ends"
-_VALUES = "init_values", "end_values", "exponents", "time_exponents"
-_CLOCK = "counts", "steps", "numerators", "denominators"
+_INTEGERS = "ends", "clock_starts", "clock_ends", "shapes"
+_FLOATS = (
+    *("end_fracs", "clock_start_fracs", "clock_end_fracs"),
+    *("init_values", "end_values", "exponents", "time_exponents"),
+)
+_CODES = {"shapes": SHAPES, "after": AFTER}
+_KINDS = {"product": Product, "spliced": Spliced, "clocked": Clocked, "clock": Clock}
+# The smallest value of each number that is not a value of the schedule.
+_LEAST = {"at_count": 0, "every": 1, "steps": 1, "counts": 1, "ends": 0}
 
 
-def _with_fracs(*names: str) -> tuple[str, ...]:
-    """The fractions of the steps that `name` counts are under `name_fracs`."""
-    return tuple(key for name in names for key in (name, f"{name}_fracs"))
-
-
-_KEYS = {
-    "table": {"dtype", *_with_fracs(*_TIMES), "shapes", *_VALUES, "after"},
-    "product": {"first", "second"},
-    "spliced": {"before", *_with_fracs("at_step"), "then"},
-    "staircase": {"schedule", "every"},
-    "clocked": {"schedule", *_with_fracs(*_CLOCK)},
-}
-
-
-# --- To a dictionary ---
-
-
-def to_dict(node: Node) -> dict[str, Any]:
+def to_dict(node: Node | Clock | Time | np.ndarray) -> Any:
     """The numbers of a node with NumPy's leaves, as Python's numbers and lists."""
     match node:
-        case Table():
-            return _table_to_dict(node)
-        case Product(first, second):
-            return {
-                "kind": "product",
-                "first": to_dict(first),
-                "second": to_dict(second),
-            }
-        case Spliced(before, at_step, then):
-            step = _times_to_lists(["at_step"], [at_step])
-            parts = {"before": to_dict(before), **step, "then": to_dict(then)}
-            return {"kind": "spliced", **parts}
-        case Staircase(inner, every):
-            every = np.asarray(every).tolist()
-            return {"kind": "staircase", "schedule": to_dict(inner), "every": every}
-        case Clocked(inner, clock):
-            times = _times_to_lists(_CLOCK, clock)
-            return {"kind": "clocked", "schedule": to_dict(inner), **times}
+        case Table(integers, floats, after):
+            columns = zip(_INTEGERS, np.moveaxis(integers, -2, 0), strict=True)
+            values = zip(_FLOATS, np.moveaxis(floats, -2, 0), strict=True)
+            named = [*columns, *values, ("after", after)]
+            lists = {name: _to_list(name, column) for name, column in named}
+            return {"kind": "table", "dtype": str(floats.dtype), **lists}
+        case Time():
+            return {"whole": to_dict(node.whole), "frac": to_dict(node.frac)}
+        case Product() | Spliced() | Clocked() | Clock():
+            fields = {name: to_dict(field) for name, field in node._asdict().items()}
+            return {"kind": type(node).__name__.lower(), **fields}
+        case _:
+            return np.asarray(node).tolist()
 
 
-def _table_to_dict(table: Table) -> dict[str, Any]:
-    rows = table.rows
-    values = zip(_VALUES, rows[4:], strict=True)
-    return {
-        "kind": "table",
-        "dtype": str(table.floats.dtype),
-        **_times_to_lists(_TIMES, rows[:3]),
-        "shapes": np.array(SHAPES)[rows.shape].tolist(),
-        **{name: np.asarray(column).tolist() for name, column in values},
-        "after": np.array(AFTER)[table.after].tolist(),
-    }
+def _to_list(name: str, column: np.ndarray) -> list[Any]:
+    return (np.array(_CODES[name])[column] if name in _CODES else column).tolist()
 
 
-def _times_to_lists(names: Any, times: Any) -> dict[str, Any]:
-    columns = [column for time in times for column in (time.whole, time.frac)]
-    lists = (np.asarray(column).tolist() for column in columns)
-    return dict(zip(_with_fracs(*names), lists, strict=True))
-
-
-# --- From a dictionary ---
-
-
-def from_dict(values: Mapping[str, Any]) -> Node:
+def from_dict(values: object) -> Node:
+    """The node that was written. The message of an error names the key."""
     if not isinstance(values, Mapping):
         raise TypeError(f"a schedule is read from a dict, got {values!r}.")
     kind = values.get("kind")
-    if not isinstance(kind, str) or kind not in _KEYS:
-        raise ValueError(f"kind must be one of {', '.join(_KEYS)}, got {kind!r}.")
-    if wrong := _KEYS[kind] ^ (values.keys() - {"kind"}):
-        state = "unknown" if wrong & values.keys() else "missing"
-        raise ValueError(f"{state} in a {kind}: {', '.join(sorted(map(str, wrong)))}.")
-    match kind:
-        case "table":
-            return _read_table(values)
-        case "product":
-            parts = from_dict(values["first"]), from_dict(values["second"])
-            return _check_shapes(Product(*parts), *parts)
-        case "spliced":
-            parts = from_dict(values["before"]), from_dict(values["then"])
-            step = _read_time(values, "at_step", 0, np.float32)
-            return _check_shapes(Spliced(parts[0], step, parts[1]), *parts, step.whole)
-        case "staircase":
-            inner = from_dict(values["schedule"])
-            every = _read_array(values, "every", np.int32)
-            _check_least("every", every, 1)
-            return _check_shapes(Staircase(inner, every), inner, every)
-        case _:
-            return _read_clocked(values)
-
-
-def _read_clocked(values: Mapping[str, Any]) -> Node:
-    inner = from_dict(values["schedule"])
-    lowest = 0, -LARGEST, 0, 1
-    clock = Clock(
-        *(
-            _read_time(values, name, least, np.float32)
-            for name, least in zip(_CLOCK, lowest, strict=True)
+    if kind == "table":
+        return _read_table(values)
+    if not isinstance(kind, str) or kind not in _KINDS or kind == "clock":
+        raise ValueError(
+            f"kind must be table, product, spliced or clocked, got {kind!r}."
         )
-    )
-    shape = clock.counts.whole.shape
-    if not shape or any(time.whole.shape != shape for time in clock):
-        raise ValueError("counts, steps, numerators, denominators must be equally long.")
-    return _check_shapes(Clocked(inner, clock), inner, clock.counts.whole[..., 0])
+    return _read_node(values, kind)
 
 
-def _check_shapes(node: Node, *parts: Node | np.ndarray) -> Node:
-    """All numbers of a stack have its batch shape."""
-    shapes = [
-        part.shape if isinstance(part, np.ndarray) else batch_shape_of(part)
-        for part in parts
-    ]
+def _read_node(values: Mapping[str, Any], kind: str) -> Any:
+    names = _KINDS[kind]._fields
+    _check_keys(values, ["kind", *names])
+    fields = {name: _read_field(name, values[name]) for name in names}
+    shapes = [_shape_of(field) for field in fields.values()]
     if any(shape != shapes[0] for shape in shapes):
         raise ValueError(f"all parts must have one batch shape, got {shapes}.")
-    return node
+    return _KINDS[kind](**fields)
+
+
+def _read_field(name: str, value: Any) -> Any:
+    if name == "clock":
+        _check_mapping(name, value)
+        return _read_node(value, "clock")
+    if name == "every":
+        return _read_array(name, value, np.int32)
+    if name not in ("at_step", "at_count", "steps", "counts"):
+        return from_dict(value)
+    _check_mapping(name, value)
+    _check_keys(value, ["whole", "frac"])
+    whole = _read_array(name, value["whole"], np.int32)
+    frac = _read_array(f"{name}_frac", value["frac"], np.float32)
+    if whole.shape != frac.shape:
+        raise ValueError(f"whole and frac of {name} must have one shape.")
+    return Time(whole, frac)
+
+
+def _shape_of(field: Any) -> tuple[int, ...]:
+    match field:
+        case np.ndarray():
+            return field.shape
+        case Time():
+            return field.whole.shape
+        case Clock():
+            return field.every.shape
+        case _:
+            return batch_shape_of(field)
 
 
 def _read_table(values: Mapping[str, Any]) -> Table:
-    dtype = _read_choice(values, "dtype", ("float32", "float64"))
+    _check_keys(values, ["kind", "dtype", *_INTEGERS, *_FLOATS, "after"])
+    dtype = values["dtype"]
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype must be float32 or float64, got {dtype!r}.")
     if dtype == "float64" and jnp.result_type(float) != dtype:
         raise ValueError("dtype float64 can be read under jax_enable_x64 alone.")
-    lowest = 0, -LARGEST, -LARGEST
-    times = (
-        _read_time(values, name, least, dtype)
-        for name, least in zip(_TIMES, lowest, strict=True)
+    columns = {name: _read_array(name, values[name], np.int32) for name in _INTEGERS}
+    columns |= {name: _read_array(name, values[name], dtype) for name in _FLOATS}
+    after, shape = (
+        _read_array("after", values["after"], np.int32),
+        columns["ends"].shape,
     )
-    shapes = _read_codes(values, "shapes", SHAPES)
-    columns = (_read_array(values, name, dtype) for name in _VALUES)
-    rows = Rows(*times, shapes, *columns)
-    after = _read_codes(values, "after", AFTER)
-    _check_rows(rows)
-    if after.shape != rows.shape.shape[:-1]:
-        raise ValueError("after must have one entry for each schedule.")
-    return pack(rows, after)
-
-
-def _check_rows(rows: Rows) -> None:
-    shape = rows.end.whole.shape
-    columns = [*(time.whole for time in rows[:3]), *rows[3:]]
-    names = [*_TIMES, "shapes", *_VALUES]
-    for name, column in zip(names, columns, strict=True):
-        if column.shape != shape or not column.size:
+    for name, column in columns.items():
+        if column.shape != shape or not column.size or shape[:-1] != after.shape:
             raise ValueError(f"{name} must have one entry for each of ends.")
-    for name, column in zip(names[-2:], columns[-2:], strict=True):
-        if (column <= 0).any():
-            raise ValueError(f"{name} must be above 0, got {column.tolist()!r}.")
-    ends, starts, stops = (time.whole + time.frac.astype(float) for time in rows[:3])
+    _check_rows(columns)
+    stacks = (
+        np.stack([columns[x] for x in names], -2) for names in (_INTEGERS, _FLOATS)
+    )
+    return Table(*map(read_only, stacks), after)
+
+
+def _check_rows(columns: Mapping[str, np.ndarray]) -> None:
+    ends, starts, stops = (
+        columns[f"{name}s"] + columns[f"{name}_fracs"].astype(float)
+        for name in ("end", "clock_start", "clock_end")
+    )
     if (np.diff(ends, prepend=0) < 0).any() or (ends[..., -1] <= 0).any():
         raise ValueError(f"ends must not fall, and end above 0, got {ends.tolist()!r}.")
     if (stops < starts).any() or (stops - starts > LARGEST).any():
         raise ValueError("clock_ends must be from 0 to 2**31 - 1 above clock_starts.")
 
 
-def _read_time(values: Mapping[str, Any], name: str, least: int, dtype: Any) -> Time:
-    whole = _read_array(values, name, np.int32)
-    frac = _read_array(values, f"{name}_fracs", dtype)
-    if frac.shape != whole.shape:
-        raise ValueError(f"{name}_fracs must have one entry for each of {name}.")
-    if ((frac < 0) | (frac >= 1)).any():
-        raise ValueError(f"{name}_fracs must be from 0 to 1, got {frac.tolist()!r}.")
-    _check_least(name, whole, least)
-    return Time(whole, frac)
+def _check_mapping(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be a dict, got {value!r}.")
 
 
-def _check_least(name: str, numbers: np.ndarray, least: int) -> None:
-    if (numbers < least).any():
-        raise ValueError(f"{name} must be {least} or more, got {numbers.tolist()!r}.")
+def _check_keys(values: Mapping[str, Any], names: Sequence[str]) -> None:
+    if wrong := set(names) ^ values.keys():
+        state = "unknown" if wrong & values.keys() else "missing"
+        raise ValueError(f"{state} keys: {', '.join(sorted(map(str, wrong)))}.")
 
 
-def _read_array(values: Mapping[str, Any], name: str, dtype: Any) -> np.ndarray:
-    wide = _as_array(values, name)
+def _read_array(name: str, value: Any, dtype: Any) -> np.ndarray:
+    try:
+        wide = np.array(value)
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be read, got {value!r}.") from error
+    if name in _CODES:
+        return _read_codes(name, wide)
     allowed = "iu" if np.dtype(dtype).kind == "i" else "iuf"
-    if wide.size and wide.dtype.kind not in allowed:
-        raise ValueError(f"{name} cannot be read, got {values[name]!r}.")
+    if wide.dtype.kind not in allowed and wide.size:
+        raise ValueError(f"{name} cannot be read, got {value!r}.")
     with np.errstate(all="ignore"):
         array = wide.astype(dtype)
     if not (array == wide).all() or not np.isfinite(array).all():
         raise ValueError(f"{name} does not fit in {np.dtype(dtype)}.")
+    _check_range(name, array)
     return read_only(array)
 
 
-def _read_codes(
-    values: Mapping[str, Any], name: str, names: tuple[str, ...]
-) -> np.ndarray:
-    given = _as_array(values, name)
+def _check_range(name: str, array: np.ndarray) -> None:
+    if name.endswith(("_fracs", "_frac")):
+        if ((array < 0) | (array >= 1)).any():
+            raise ValueError(f"{name} must be from 0 to 1, got {array.tolist()!r}.")
+    elif name.endswith("exponents"):
+        if (array <= 0).any():
+            raise ValueError(f"{name} must be above 0, got {array.tolist()!r}.")
+    elif array.dtype == np.int32 and (array < _LEAST.get(name, -LARGEST)).any():
+        least = _LEAST.get(name, "-(2**31 - 1)")
+        raise ValueError(f"{name} must be {least} or more, got {array.tolist()!r}.")
+
+
+def _read_codes(name: str, given: np.ndarray) -> np.ndarray:
+    names = _CODES[name]
     if not np.isin(given, names).all():
-        raise ValueError(f"{name} must be of {', '.join(names)}, got {values[name]!r}.")
+        raise ValueError(
+            f"{name} must be of {', '.join(names)}, got {given.tolist()!r}."
+        )
     codes = sum(code * (given == one) for code, one in enumerate(names))
     return read_only(np.asarray(codes, np.int32))
-
-
-def _as_array(values: Mapping[str, Any], name: str) -> np.ndarray:
-    try:
-        return np.array(values[name])
-    except ValueError as error:
-        raise ValueError(f"{name} cannot be read, got {values[name]!r}.") from error
-
-
-def _read_choice(values: Mapping[str, Any], name: str, allowed: tuple[str, ...]) -> str:
-    if not isinstance(values[name], str) or values[name] not in allowed:
-        raise ValueError(
-            f"{name} must be one of {', '.join(allowed)}, got {values[name]!r}."
-        )
-    return values[name]

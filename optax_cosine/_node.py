@@ -1,22 +1,43 @@
-"""What a schedule is made of: a table, or one of the four combinations that are not one.
+"""What a schedule is made of: a table, or one of the three combinations of tables.
 
 The nodes hold numbers alone. What is computed from them is written in one function a
 subject: the value on a device in `_evaluate`, the value on the host in `_host`, what is
-shown in `_display`, JSON in `_json`. Each node holds each of its parts once, so that
-an edit adds a constant to the size of a program.
+shown in `_display`, JSON in `_json`.
+
+Tables that end give tables, whatever is done to them. A combination holds each of its
+parts once, so an edit adds a constant to the size of a program: an edit goes into the
+last part of a spliced schedule, and two clocks become one clock.
 """
 
-import math
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
-import jax.numpy as jnp
 import numpy as np
 
 from optax_cosine._arrays import Numbers, is_known
-from optax_cosine._clock import Clock, count_at
-from optax_cosine._table import HOLD, Table, end_of_table, map_table_rates
-from optax_cosine._time import LARGEST, Time, add, from_exact, maximum, to_exact
+from optax_cosine._clock import (
+    Clock,
+    compose,
+    count_at,
+    extension_clock,
+    shift_clock,
+    staircase_clock,
+    stretch_clock,
+)
+from optax_cosine._table import (
+    HOLD,
+    Table,
+    concatenate,
+    end_of_table,
+    extend_table,
+    is_held,
+    map_table_rates,
+    shift_table,
+    splice_tables,
+    stretch_table,
+)
+from optax_cosine._time import Time, add, maximum
 
 
 class Product(NamedTuple):
@@ -34,13 +55,6 @@ class Spliced(NamedTuple):
     then: "Node"
 
 
-class Staircase(NamedTuple):
-    """A schedule that moves on by a step only after `every` counts."""
-
-    inner: "Node"
-    every: Numbers  # int32
-
-
 class Clocked(NamedTuple):
     """A schedule on another clock."""
 
@@ -48,7 +62,10 @@ class Clocked(NamedTuple):
     clock: Clock
 
 
-Node: TypeAlias = Table | Product | Spliced | Staircase | Clocked
+Node: TypeAlias = Table | Product | Spliced | Clocked
+
+
+# --- What is known of a node ---
 
 
 def dtype_of(node: Node) -> np.dtype:
@@ -59,17 +76,15 @@ def dtype_of(node: Node) -> np.dtype:
             return np.promote_types(node.floats.dtype, np.float32)
         case Product(first, second) | Spliced(first, _, second):
             return np.promote_types(dtype_of(first), dtype_of(second))
-        case Staircase(inner) | Clocked(inner):
+        case Clocked(inner):
             return dtype_of(inner)
 
 
 def batch_shape_of(node: Node) -> tuple[int, ...]:
     """Empty, unless the node is a stack of schedules."""
-    match node:
-        case Table():
-            return getattr(node.after, "shape", ())
-        case Product(part) | Spliced(part) | Staircase(part) | Clocked(part):
-            return batch_shape_of(part)
+    while not isinstance(node, Table):
+        node = node[0]
+    return getattr(node.after, "shape", ())
 
 
 def end_of(node: Node) -> Time:
@@ -83,20 +98,8 @@ def end_of(node: Node) -> Time:
         case Spliced(_, at_step, then):
             end = end_of(then)
             return add(at_step.astype(end.frac.dtype), end)
-        case Staircase(inner, every):
-            return _multiply_whole(end_of(inner), every)
         case Clocked(inner, clock):
             return count_at(clock, end_of(inner))
-
-
-def _multiply_whole(end: Time, every: Numbers) -> Time:
-    """The end rounded up to a whole step, times `every`, at most 2**31 - 1."""
-    if is_known(end, every) and not np.ndim(every):
-        counts = min(math.ceil(to_exact(end).item()) * int(every), LARGEST)
-        return from_exact(np.array(counts), end.frac.dtype)
-    whole = end.whole + (end.frac > 0).astype(np.int32)
-    counts = jnp.where(whole <= LARGEST // every, whole * every, LARGEST)
-    return Time(counts, jnp.zeros_like(end.frac))
 
 
 def is_endless(node: Node) -> Numbers:
@@ -105,10 +108,16 @@ def is_endless(node: Node) -> Numbers:
             return node.after != HOLD
         case Product(first, second):
             return is_endless(first) | is_endless(second)
-        case Spliced(_, _, then):
-            return is_endless(then)
-        case Staircase(inner) | Clocked(inner):
+        case Spliced(_, _, inner) | Clocked(inner):
             return is_endless(inner)
+
+
+def is_held_table(node: Node) -> bool:
+    """Whether the node is known to be a table that ends."""
+    return isinstance(node, Table) and is_held(node)
+
+
+# --- Other nodes from nodes ---
 
 
 def map_rates(node: Node, function: Callable[[Numbers], Numbers]) -> Node:
@@ -119,8 +128,70 @@ def map_rates(node: Node, function: Callable[[Numbers], Numbers]) -> Node:
         case Product(first, second):
             return Product(map_rates(first, function), second)
         case Spliced(before, at_step, then):
-            return Spliced(
-                map_rates(before, function), at_step, map_rates(then, function)
-            )
-        case Staircase(inner) | Clocked(inner):
-            return node._replace(inner=map_rates(inner, function))
+            before, then = (map_rates(part, function) for part in (before, then))
+            return Spliced(before, at_step, then)
+        case Clocked(inner, clock):
+            return Clocked(map_rates(inner, function), clock)
+
+
+def join_nodes(nodes: Sequence[Node]) -> Node:
+    """The nodes one after the other; neighboring tables that end become one table."""
+    runs: list[list[Node]] = [[nodes[0]]]
+    for node in nodes[1:]:
+        if is_held_table(runs[-1][0]) and is_held_table(node):
+            runs[-1].append(node)
+        else:
+            runs.append([node])
+    joined = [concatenate(run) if len(run) > 1 else run[0] for run in runs]
+    return functools.reduce(lambda a, b: splice_nodes(a, end_of(a), b), joined)
+
+
+def splice_nodes(before: Node, at_step: Time, then: Node) -> Node:
+    """`before` until `at_step`, from there `then` from its own step 0."""
+    if is_held_table(before) and is_held_table(then):
+        return splice_tables(before, at_step, then)
+    if isinstance(before, Spliced) and is_known(before.at_step, at_step):
+        if not at_step >= before.at_step:
+            return splice_nodes(before.before, at_step, then)
+        since = add(at_step, -before.at_step)
+        return before._replace(then=splice_nodes(before.then, since, then))
+    return Spliced(before, at_step, then)
+
+
+def shift_node(node: Node, steps: Time) -> Node:
+    """The node from `steps` on, or later by `-steps`."""
+    return _on_clock(node, shift_clock(steps), lambda x: shift_table(x, steps))
+
+
+def stretch_node(node: Node, counts: Time, steps: Time) -> Node:
+    """The node in which `steps` take as long as `counts`."""
+    clock = stretch_clock(steps, counts)
+    return _on_clock(node, clock, lambda x: stretch_table(x, counts, steps))
+
+
+def extend_node(node: Node, at_step: Time, steps: Time, counts: Time) -> Node:
+    """The node in which, from `at_step` on, `steps` take as long as `counts`."""
+    if isinstance(node, Spliced) and is_known(node.at_step, at_step):
+        if at_step >= node.at_step:
+            since = add(at_step, -node.at_step)
+            return node._replace(then=extend_node(node.then, since, steps, counts))
+    clock = extension_clock(at_step, steps, counts)
+    return _on_clock(node, clock, lambda x: extend_table(x, at_step, steps, counts))
+
+
+def staircase_node(node: Node, every: Numbers) -> Node:
+    """The node that moves on by one step after `every` counts."""
+    return Clocked(node, staircase_clock(every))
+
+
+def _on_clock(node: Node, clock: Clock, on_table: Callable[[Table], Table]) -> Node:
+    match node:
+        case Table() if is_held(node):
+            return on_table(node)
+        case Product(first, second):
+            parts = (_on_clock(part, clock, on_table) for part in (first, second))
+            return Product(*parts)
+        case Clocked(inner, old) if composed := compose(old, clock):
+            return Clocked(inner, composed)
+        case _:
+            return Clocked(node, clock)

@@ -14,7 +14,6 @@ from optax_cosine._validation import (
     check_rate,
 )
 
-
 Shape: TypeAlias = Literal["cosine", "linear", "1-sqrt"]
 
 # The shape of the row, and the exponent of time, of each decay.

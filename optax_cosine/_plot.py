@@ -1,6 +1,5 @@
 """The public function that draws schedules."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from optax_cosine._arrays import (

@@ -16,7 +16,14 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from optax_cosine._arrays import Numbers, always, is_known, is_traced, select
+from optax_cosine._arrays import (
+    Numbers,
+    always,
+    is_known,
+    is_traced,
+    read_only,
+    select,
+)
 
 LARGEST = 2**31 - 1  # The largest int32, and so the largest count that Optax reaches.
 
@@ -140,11 +147,16 @@ def to_ratio(value: float | Fraction) -> tuple[int, int]:
 def from_exact(steps: np.ndarray, dtype: np.dtype) -> Time:
     """Python's integers and fractions, or int64, as stored times."""
     if steps.dtype != object:
-        return Time(steps.astype(np.int32), np.zeros(steps.shape, dtype))
+        return _known(steps, np.zeros(steps.shape), dtype)
     rounded = np.array([_round(x, dtype) for x in steps.ravel()], np.float64)
     whole = np.floor(rounded.reshape(steps.shape))
     frac = rounded.reshape(steps.shape) - whole
-    return Time(whole.astype(np.int32), frac.astype(dtype))
+    return _known(whole, frac, dtype)
+
+
+def _known(whole: np.ndarray, frac: np.ndarray, dtype: np.dtype) -> Time:
+    whole, frac = np.asarray(whole, np.int32), np.asarray(frac, dtype)
+    return Time(read_only(whole.copy()), read_only(frac.copy()))
 
 
 def _round(steps: int | Fraction, dtype: np.dtype) -> float:
@@ -235,7 +247,7 @@ def scale(time: Time, numerator: Time, denominator: Time) -> Time:
 
     The result is normalized, and clamped to 2**31 - 1 in size.
     """
-    if is_known(time, numerator, denominator):
+    if is_known(time, numerator, denominator) and not np.ndim(numerator.whole):
         ratio = Fraction(to_exact(numerator).item()) / to_exact(denominator).item()
         return _compute(lambda x: np.clip(x * ratio, -LARGEST, LARGEST), time)
     is_negative = time.whole < 0
@@ -261,7 +273,9 @@ def _normalize(time: Time) -> Time:
     """The same time with 0 <= frac < 1, and snapped to an integer as stored times are."""
     nearest = jnp.round(time.frac)
     error = time.frac - nearest
-    frac = jnp.where(abs(error) < _SNAP, time.frac - lax.stop_gradient(error), time.frac)
+    frac = jnp.where(
+        abs(error) < _SNAP, time.frac - lax.stop_gradient(error), time.frac
+    )
     carry = jnp.floor(frac)
     return Time(time.whole + carry.astype(np.int32), frac - carry)
 

@@ -48,7 +48,9 @@ def count_updates(
     """
     batches = check_count("batches_per_epoch", batches_per_epoch, "batches")
     batches *= check_count("epochs", epochs, "epochs")
-    updates = batches // check_count("accumulation_steps", accumulation_steps, "batches")
+    updates = batches // check_count(
+        "accumulation_steps", accumulation_steps, "batches"
+    )
     if not 1 <= updates <= LARGEST:
         raise ValueError(
             f"batches_per_epoch={batches_per_epoch} * epochs={epochs} // "
