@@ -23,7 +23,6 @@ from optax_cosine._time import (
     to_free_time,
 )
 
-
 Steps: TypeAlias = float | Fraction
 
 
@@ -136,17 +135,14 @@ def host_clock(clock: Clock) -> HostClock:
 def compose(inner: Clock, outer: Clock) -> Clock | None:
     """The clock that reads `inner` at the steps of `outer`.
 
-    One clock keeps restarts exact where two clocks would round twice. None if a clock is
-    traced or is not a shift and a stretch, or if the speed does not fit in int32.
+    One clock keeps restarts exact where two clocks would round twice. None if a clock
+    is traced or is not a shift and a stretch, or if the speed does not fit in int32.
     """
     if not is_known(inner, outer):
         return None
     first, second = host_clock(inner), host_clock(outer)
-    if (
-        first[:2] != (1, 0)
-        or second[:2] != (1, 0)
-        or second.at_step < 0 < first.at_step
-    ):
+    are_affine = first[:2] == second[:2] == (1, 0)
+    if not are_affine or second.at_step < 0 < first.at_step:
         return None
     at_step = first.at_step + second.at_step * first.speed
     steps, counts = Fraction(first.speed * second.speed).as_integer_ratio()

@@ -90,12 +90,13 @@ def join(*schedules: Schedule, after: After = "hold") -> Schedule:
     _check_total(nodes, "joined")
     if after == "hold":
         return Schedule(join_nodes(nodes))
-    if not all(map(is_held_table, nodes)):
+    tables = [*filter(is_held_table, nodes)]
+    if len(tables) < len(nodes):
         raise ValueError(
             f"after={after!r} needs tables that end, as cosine, linear, constant, join "
             "and edits of them are: not a product, a staircase, or a traced schedule."
         )
-    table = concatenate(nodes)
+    table = concatenate(tables)
     code = read_only(np.array(AFTER.index(after), np.int32))
     return Schedule(table._replace(after=code))
 
@@ -164,8 +165,8 @@ def splice_checked(before: Node, at_step: Any, then: Node) -> Schedule:
 def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
     """The schedule read `steps` ahead, or later if `steps` is negative.
 
-    Use `shift(schedule, 1)` for a first update above 0 and a last one exactly at the end
-    value; a negative shift waits at the first value.
+    Use `shift(schedule, 1)` for a first update above 0 and a last update exactly at the
+    end value. A negative shift waits at the first value.
 
     For counts of 0 and more, `shift(schedule, steps)(count)` is
     `schedule(max(0, count + steps))`.
@@ -344,7 +345,7 @@ def _is_table(node: object) -> bool:
 
 
 def _stack(*parts: Any) -> Any:
-    """Tables, padded to the same number of rows, or other numbers, with an axis more."""
+    """Tables, padded to the same number of rows, or numbers, with a leading axis."""
     if isinstance(parts[0], Table):
         rows = max(table.integers.shape[-1] for table in parts)
         padded = [pad_table(table, rows) for table in parts]

@@ -9,6 +9,7 @@ A weight comes with a flag that says from which end it is seen.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,11 @@ from optax_cosine._time import Time, to_doubles
 _TINY_LENGTH = 2.0**-60
 
 
+def half_turn(is_cosine: Numbers, dtype: np.dtype) -> Numbers:
+    """The turn from either end of a row to its middle."""
+    return select(is_cosine, np.array(math.pi / 4, dtype), np.array(0.5, dtype))
+
+
 def turn_per_step(duration: Time, is_cosine: Numbers) -> Numbers:
     """How far a step leads along a row: as a fraction, or as an angle up to pi / 2.
 
@@ -30,11 +36,10 @@ def turn_per_step(duration: Time, is_cosine: Numbers) -> Numbers:
     dtype = duration.frac.dtype
     if is_known(duration, is_cosine):
         whole_turn = np.where(is_cosine, math.pi / 2, 1.0)
-        return (whole_turn / np.maximum(to_doubles(duration), _TINY_LENGTH)).astype(
-            dtype
-        )
-    # A length of 31 bits and pi / 2 do not fit into a float32. What is lost when each of
-    # them is rounded is known, relative to what is left, and corrects the quotient.
+        length = np.maximum(to_doubles(duration), _TINY_LENGTH)
+        return (whole_turn / length).astype(dtype)
+    # A length of 31 bits and pi / 2 do not fit into a float32. What is lost when each
+    # is rounded is known, relative to what is left, and corrects the quotient.
     rounded = duration.whole.astype(dtype)
     length = lax.max(rounded + duration.frac, dtype.type(_TINY_LENGTH))
     # 2**31 - 1 rounds to 2.0**31, which an int32 does not hold. Whether it saturates or
@@ -54,6 +59,17 @@ def turn_per_step(duration: Time, is_cosine: Numbers) -> Numbers:
 def far_weight(angle: Array) -> Array:
     """The weight of the farther end of half a cosine, `angle` from the nearer end."""
     return lax.square(lax.sin(angle))
+
+
+@jax.custom_jvp
+def clip_value(value: Array, low: Array, high: Array) -> Array:
+    """`jnp.clip`, which moves a value by a rounding but leaves its derivative."""
+    return jnp.clip(value, low, high)
+
+
+@clip_value.defjvp
+def _clip_value_jvp(primals: Any, tangents: Any) -> Any:
+    return clip_value(*primals), tangents[0]
 
 
 @jax.custom_jvp
@@ -85,7 +101,7 @@ def _log_of_base(weight: Array, is_base: Array) -> Array:
 
 
 @bend.defjvp
-def _bend_jvp(primals, tangents):
+def _bend_jvp(primals: Any, tangents: Any) -> Any:
     # By hand for two reasons. At an exponent of 1 autodiff would follow the branch that
     # does not depend on the exponent, and return 0. And at a base of 0 the slope may be
     # infinite; here it is 0.

@@ -64,12 +64,14 @@ class Phase(NamedTuple):
 def phases_of(table: Table) -> list[Phase]:
     """The rows that have steps."""
     return [
-        Phase(
-            shorten(row.end - row.start),
-            SHAPES[row.shape],
-            *(_shortest(value, table.floats.dtype) for value in row[5:]),
-            shorten(row.clock_start),
-            shorten(row.clock_end),
+        Phase._make(
+            [
+                shorten(row.end - row.start),
+                SHAPES[row.shape],
+                *(_shortest(value, table.floats.dtype) for value in row[5:]),
+                shorten(row.clock_start),
+                shorten(row.clock_end),
+            ]
         )
         for row in host_rows(table)
     ]

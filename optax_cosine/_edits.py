@@ -237,8 +237,8 @@ def _check_not_below(value: Any, peak: Any, dtype: np.dtype) -> None:
 def _check_rest(node: Node, at_step: Any, total_steps: Any) -> None:
     if is_known_endless(node):
         raise ValueError(
-            f"an endless schedule cannot be extended, got {Schedule(node)!r}: to change "
-            "its course use rewarm or cooldown."
+            f"an endless schedule cannot be extended, got {Schedule(node)!r}: to "
+            "change its course use rewarm or cooldown."
         )
     if is_traced(at_step):
         return

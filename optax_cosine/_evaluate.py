@@ -22,7 +22,6 @@ what is in it. A known table (closed over) is written into the program, and what
 numbers make superfluous is left out: `always(column, value)` tells while JAX traces.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -30,9 +29,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from optax_cosine._arrays import Numbers, always, is_known, select
+from optax_cosine._arrays import Numbers, Tree, always, is_known, select
 from optax_cosine._clock import step_at
-from optax_cosine._curve import bend, far_weight, turn_per_step
+from optax_cosine._curve import bend, clip_value, far_weight, half_turn, turn_per_step
 from optax_cosine._node import Clocked, Node, Product, Spliced, dtype_of
 from optax_cosine._table import (
     COSINE,
@@ -130,13 +129,15 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
 
 def _completed_laps(now: Time, total: Time, after: Numbers) -> Numbers:
     if always(after, HOLD):
-        return np.int32(0)
+        return np.array(0, np.int32)
     # Laps of a whole number of steps are counted in integers, others in floats.
     laps = lax.div(now.whole, total.whole)
     if not always(total.frac, 0):
         estimate = (now.to_float() / total.to_float()).astype(np.int32)
         laps = select(total.frac == 0, laps, estimate)
-    return laps if is_known(after) else select(after == HOLD, np.int32(0), laps)
+    return (
+        laps if is_known(after) else select(after == HOLD, np.array(0, np.int32), laps)
+    )
 
 
 def _wrap(now: Time, total: Time, laps: Numbers, after: Numbers) -> Time:
@@ -184,7 +185,7 @@ def _bisect(ends: Time, total: Time, now: Time) -> Array:
     return lax.fori_loop(0, last.bit_length(), halve, bounds)[0]
 
 
-def _is_over(ends: Time, total: Time, now: Time) -> Array:
+def _is_over(ends: Time, total: Time, now: Time) -> Numbers:
     # Rows that end with the table, and empty rows behind them, are never over.
     ends_before_total = (ends.whole != total.whole) | (ends.frac != total.frac)
     return (now >= ends) & ends_before_total
@@ -209,21 +210,23 @@ def _read_known_row(rows: Rows, now: Time, num_counts: int) -> _Row:
     if number > _MAX_SELECTS:
         index = _find_known_row(ends, now, num_counts)
         return jax.tree.map(lambda column: _gather_known(column, index), columns)
-    row = jax.tree.map(lambda column: column[0], columns)
+    row = _take(columns, 0)
     for i in range(1, number):
-        has_begun = now >= ends.map(lambda column: column[i - 1])
-        row = select(has_begun, jax.tree.map(lambda column: column[i], columns), row)
+        row = select(now >= _take(ends, i - 1), _take(columns, i), row)
     return row
+
+
+def _take(columns: Tree, index: int) -> Tree:
+    return jax.tree.map(lambda column: column[index], columns)
 
 
 def _find_known_row(ends: Time, now: Time, num_counts: int) -> Array:
     rows = len(ends.whole)
     if rows > _MAX_ADDITIONS:
-        total = ends.map(lambda column: column[-1])
-        return _find_row(ends, total, now, num_counts)
+        return _find_row(ends, _take(ends, -1), now, num_counts)
     index = jnp.uint32(0)
     for i in range(rows - 1):
-        is_over = now >= ends.map(lambda column: column[i])
+        is_over = now >= _take(ends, i)
         index = index + is_over.astype(np.uint32)
     return index
 
@@ -259,14 +262,17 @@ def _weight_of_farther_end(row: _Row, now: Time) -> tuple[Array, Numbers]:
     remaining = (row.clock_end - now).to_float()
     is_from_start = elapsed <= remaining
     near = select(is_from_start, elapsed, remaining)
-    # Below 0 before the clock starts and after the clock ends. `lax.clamp` makes the
-    # derivative 0 there; `jnp.maximum` would make it one half at the ends.
-    near = lax.clamp(lax.full_like(near, 0), near, lax.full_like(near, 2.0**31))
+    # The turn is below 0 before the clock starts and after the clock ends, and a
+    # distance of 31 bits may round past the middle of the row, where the sine of XLA
+    # changes its formula and may step back. `lax.clamp` makes the derivative 0 at the
+    # ends; `jnp.clip` would make it one half.
     turn = near * row.turn_per_step
+    half = half_turn(row.is_cosine, turn.dtype)
+    turn = lax.clamp(lax.full_like(turn, 0), turn, half)
     if not always(row.time_exponent, 1):
         turn, is_from_start = _bend_time(row, turn, is_from_start)
     weight = turn
-    if not always(row.is_cosine, False):
+    if not always(row.is_cosine, 0):
         weight = select(row.is_cosine, far_weight(turn), turn)
     if always(row.exponent, 1):
         return weight, is_from_start
@@ -277,10 +283,11 @@ def _weight_of_farther_end(row: _Row, now: Time) -> tuple[Array, Numbers]:
     return weight, ~is_from_end
 
 
-def _bend_time(row: _Row, turn: Array, is_from_start: Array) -> tuple[Array, Array]:
+def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, Numbers]:
     """The turn that belongs to a power of the fraction that has elapsed."""
-    one, quarter = turn.dtype.type(1), turn.dtype.type(math.pi / 2)
-    full_turn = select(row.is_cosine, quarter, one)
+    full_turn = 2 * half_turn(row.is_cosine, turn.dtype)
+    # The minimum changes nothing, but it is the one user of the quotient: XLA gives a
+    # quotient with several users a kernel of its own.
     fraction = lax.min(turn / full_turn, lax.full_like(turn, 1))
     bent, is_from_start = bend(fraction, 1 - fraction, is_from_start, row.time_exponent)
     bent_turn = bent * full_turn
@@ -288,7 +295,7 @@ def _bend_time(row: _Row, turn: Array, is_from_start: Array) -> tuple[Array, Arr
 
 
 def _interpolate(
-    row: _Row, weight: Array, is_from_start: Array, *, has_slope: bool
+    row: _Row, weight: Array, is_from_start: Numbers, *, has_slope: bool
 ) -> Array:
     near = select(is_from_start, row.init_value, row.end_value)
     far = select(is_from_start, row.end_value, row.init_value)
@@ -296,8 +303,7 @@ def _interpolate(
     # In the middle, where the halves of the row meet, both formulas may round past each
     # other: a step back. Neither goes beyond the middle.
     middle = (row.init_value + row.end_value) / 2
-    clamped = lax.clamp(lax.min(near, middle), value, lax.max(near, middle))
-    if not has_slope:
-        return clamped
-    # The clamp changes the value by a rounding, but must not change the derivative.
-    return value + lax.stop_gradient(clamped - value)
+    bounds = lax.min(near, middle), lax.max(near, middle)
+    if has_slope:
+        return clip_value(value, *bounds)
+    return lax.clamp(bounds[0], value, bounds[1])

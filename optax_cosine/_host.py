@@ -11,8 +11,6 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from optax_cosine._clock import Steps, host_clock
 from optax_cosine._node import Clocked, Node, Product, Spliced
 from optax_cosine._table import (
@@ -35,7 +33,7 @@ Rounding: TypeAlias = Callable[[float], Any]
 _LAP_TOLERANCE = 1e-6
 
 
-def host_call(node: Node, rounded: Rounding) -> Callable[[int], np.floating]:
+def host_call(node: Node, rounded: Rounding) -> Callable[[int], Any]:
     """The value at any int, rounded to the dtype of the node."""
     if isinstance(node, Table) and is_held(node):
         # Each row rounds its own values, which saves a call. The first row clamps

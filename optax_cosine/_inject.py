@@ -135,9 +135,9 @@ def _copy(leaf: Any) -> Any:
 
 
 def _promote_half(leaf: Any) -> Any:
-    # float32 hyperparameters would promote bfloat16 gradients and state in the middle of
-    # the inner transformation, and some transformations require equal dtypes. So all
-    # inputs are promoted here, and `_cast_like` casts the results back.
+    # float32 hyperparameters would promote bfloat16 gradients and state in the middle
+    # of the inner transformation, and some transformations require equal dtypes. So
+    # all inputs are promoted here, and `_cast_like` casts the results back.
     leaf = jnp.asarray(leaf)
     narrow = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < 4
     return leaf.astype(np.float32) if narrow else leaf
@@ -155,7 +155,7 @@ def _hint_static_args(factory: Factory, values: Mapping[str, Any]) -> Iterator[N
     except (TypeError, ValueError) as error:
         error.add_note(
             f"inject_schedules passes {', '.join(values)} to {factory.name} as JAX "
-            "scalars. If it needs a plain Python value for one of them, add the name to "
-            "static_args."
+            "scalars. If it needs a plain Python value for one of them, add the name "
+            "to static_args."
         )
         raise

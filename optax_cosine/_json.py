@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from optax_cosine._arrays import read_only
+from optax_cosine._arrays import Numbers, read_only
 from optax_cosine._clock import Clock
 from optax_cosine._node import Clocked, Node, Product, Spliced, batch_shape_of
 from optax_cosine._table import AFTER, SHAPES, Table
@@ -23,12 +23,14 @@ _KINDS = {"product": Product, "spliced": Spliced, "clocked": Clocked, "clock": C
 _LEAST = {"at_count": 0, "every": 1, "steps": 1, "counts": 1, "ends": 0}
 
 
-def to_dict(node: Node | Clock | Time | np.ndarray) -> Any:
+def to_dict(node: Node | Clock | Time | Numbers) -> Any:
     """The numbers of a node with NumPy's leaves, as Python's numbers and lists."""
     match node:
         case Table(integers, floats, after):
-            columns = zip(_INTEGERS, np.moveaxis(integers, -2, 0), strict=True)
-            values = zip(_FLOATS, np.moveaxis(floats, -2, 0), strict=True)
+            columns = zip(
+                _INTEGERS, np.moveaxis(np.asarray(integers), -2, 0), strict=True
+            )
+            values = zip(_FLOATS, np.moveaxis(np.asarray(floats), -2, 0), strict=True)
             named = [*columns, *values, ("after", after)]
             lists = {name: _to_list(name, column) for name, column in named}
             return {"kind": "table", "dtype": str(floats.dtype), **lists}
@@ -118,7 +120,8 @@ def _read_table(values: Mapping[str, Any]) -> Table:
     stacks = (
         np.stack([columns[x] for x in names], -2) for names in (_INTEGERS, _FLOATS)
     )
-    return Table(*map(read_only, stacks), after)
+    integers, floats = map(read_only, stacks)
+    return Table(integers, floats, after)
 
 
 def _check_rows(columns: Mapping[str, np.ndarray]) -> None:
@@ -134,7 +137,7 @@ def _check_rows(columns: Mapping[str, np.ndarray]) -> None:
 
 def _check_mapping(name: str, value: object) -> None:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{name} must be a dict, got {value!r}.")
+        raise TypeError(f"{name} must be a dict, got {value!r}.")
 
 
 def _check_keys(values: Mapping[str, Any], names: Sequence[str]) -> None:

@@ -10,8 +10,9 @@ last part of a spliced schedule, and two clocks become one clock.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -112,7 +113,7 @@ def is_endless(node: Node) -> Numbers:
             return is_endless(inner)
 
 
-def is_held_table(node: Node) -> bool:
+def is_held_table(node: Node) -> TypeGuard[Table]:
     """Whether the node is known to be a table that ends."""
     return isinstance(node, Table) and is_held(node)
 
@@ -136,13 +137,11 @@ def map_rates(node: Node, function: Callable[[Numbers], Numbers]) -> Node:
 
 def join_nodes(nodes: Sequence[Node]) -> Node:
     """The nodes one after the other; neighboring tables that end become one table."""
-    runs: list[list[Node]] = [[nodes[0]]]
-    for node in nodes[1:]:
-        if is_held_table(runs[-1][0]) and is_held_table(node):
-            runs[-1].append(node)
-        else:
-            runs.append([node])
-    joined = [concatenate(run) if len(run) > 1 else run[0] for run in runs]
+    joined: list[Node] = []
+    for _, run in itertools.groupby(nodes, is_held_table):
+        neighbors = [*run]
+        tables = [*filter(is_held_table, neighbors)]
+        joined += [concatenate(tables)] if tables else neighbors
     return functools.reduce(lambda a, b: splice_nodes(a, end_of(a), b), joined)
 
 

@@ -59,18 +59,18 @@ def cycle_lengths(
         return _listed_lengths(steps, factor, num_cycles, dtype), False
     steps = check_steps("cycle_steps", steps)
     is_fixed = not is_traced(factor) and factor == 1
-    if num_cycles is not None:
-        num_cycles = _check_num_cycles(num_cycles)
-    elif same_values and is_fixed:
+    if num_cycles is None and same_values and is_fixed:
         return stack_times([to_time(steps, dtype)]), True
-    else:
+    number = None if num_cycles is None else _check_num_cycles(num_cycles)
+    if number is None:
         _check_growth(steps, factor, same_values=same_values)
     if not is_traced(steps) and not is_traced(factor):
-        lengths = _geometric_lengths(steps, factor, num_cycles)
+        lengths = _geometric_lengths(steps, factor, number)
         return from_exact(np.array(lengths), dtype), False
+    assert number is not None
     if is_fixed:
-        return stack_times([to_time(steps, dtype)] * num_cycles), False
-    return _traced_geometric_lengths(steps, factor, num_cycles, dtype), False
+        return stack_times([to_time(steps, dtype)] * number), False
+    return _traced_geometric_lengths(steps, factor, number, dtype), False
 
 
 def _check_num_cycles(value: Any) -> int:

@@ -64,8 +64,8 @@ class Schedule:
     number is scaled, `-schedule` is negated, and `first * second` is the product at
     each count.
 
-    Two schedules are equal if their phases and what follows them are. What JAX maps from
-    a schedule (shapes, dtypes, shardings) is equal if structure and leaves are.
+    Two schedules are equal if their phases and what follows them are. What JAX maps
+    from a schedule (shapes, dtypes, shardings) is equal if structure and leaves are.
 
     Args:
         count: Of a call: a step count of any real dtype, scalar or array.
@@ -109,7 +109,7 @@ class Schedule:
     # --- A function ---
 
     @overload
-    def __call__(self, count: int) -> np.floating: ...
+    def __call__(self, count: int) -> np.floating: ...  # type: ignore[overload-overlap]
 
     @overload
     def __call__(self, count: ArrayLike) -> Array: ...
@@ -123,11 +123,11 @@ class Schedule:
                 f"this is a stack of schedules, of batch shape {shape}: "
                 "call it under jax.vmap."
             )
-        count = clamp_host_count(count)
-        if is_traced(count) and is_known(self._node):
+        clamped: Any = clamp_host_count(count)
+        if is_traced(clamped) and is_known(self._node):
             program = self._program or self._build_program()
-            return program(count)
-        return _evaluate_jitted(self._node, jnp.asarray(count))
+            return program(clamped)
+        return _evaluate_jitted(self._node, jnp.asarray(clamped))
 
     def _build_host(self) -> Callable[[int], np.floating] | None:
         """From a count to a NumPy scalar, if every number of the node is known."""
@@ -160,16 +160,16 @@ class Schedule:
     def phases(self) -> list[Phase]:
         """The phases of a schedule that is a table, as Python's numbers.
 
-        Every schedule that was built from parts, named curves, `join`, and edits of them
-        is a table, unless it is endless and was edited.
+        A schedule that was built from parts, named curves, `join`, and edits of them is
+        a table, unless it is endless and was edited.
         """
         node = known_node(self)
-        if not isinstance(node, Table):
-            raise AttributeError(
-                f"{self!r} is not one table of phases, and so it has no `phases`: "
-                "a product, a staircase, or an endless schedule that was edited."
-            )
-        return phases_of(node)
+        if isinstance(node, Table):
+            return phases_of(node)
+        raise AttributeError(
+            f"{self!r} is not one table of phases, and so it has no `phases`: it is a "
+            "product, a staircase, or an endless schedule that was edited."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Every bit of the schedule, as JSON can hold it."""
@@ -310,20 +310,22 @@ def _is_table(node: object) -> bool:
 
 
 def _without_padding(node: Table | Numbers) -> Table | Numbers:
+    if not isinstance(node, Table):
+        return node
     # What is mapped from a table (sums of its leaves, say) is not always a table.
-    shapes = [np.shape(leaf) for leaf in node] if isinstance(node, Table) else []
-    is_single = list(map(len, shapes)) == [2, 2, 0] and shapes[0][1] == shapes[1][1]
+    shapes = [np.shape(leaf) for leaf in node]
+    is_single = [*map(len, shapes)] == [2, 2, 0] and shapes[0][1] == shapes[1][1]
     return drop_empty_rows(node) if is_single else node
 
 
 def _have_same_leaves(first: Node, second: Node) -> bool:
-    """Of traced schedules, and of what JAX maps from a schedule: shapes, dtypes, masks."""
+    """For traced schedules, and for what JAX maps from one: shapes, dtypes, masks."""
     (mine, treedef), (theirs, other) = map(jax.tree.flatten, (first, second))
     pairs = zip(mine, theirs, strict=False)
     return treedef == other and all(a is b or _is_equal(a, b) for a, b in pairs)
 
 
-def _is_equal(a: object, b: object) -> bool:
+def _is_equal(a: Any, b: Any) -> bool:
     if is_traced(a) or is_traced(b):
         return False
     return bool(np.all(a == b)) and np.shape(a) == np.shape(b)
@@ -334,7 +336,7 @@ def _is_number(value: object) -> bool:
 
 
 def _scaling(
-    operation: Callable, name: str, number: ArrayLike
+    operation: Callable, name: str, number: Any
 ) -> Callable[[Numbers], Numbers]:
     """From a column of rates to the column times or divided by `number`."""
 
@@ -385,7 +387,7 @@ def check_schedule(name: str, value: object) -> Node:
     if shape := batch_shape_of(value.node):
         raise ValueError(
             f"{name} must be one schedule, got a stack of batch shape {shape}: take it "
-            "apart under jax.vmap, or write jax.tree.map(lambda x: x[0], stack) for one."
+            "apart under jax.vmap, or with jax.tree.map(lambda x: x[0], stack)."
         )
     return value.node
 

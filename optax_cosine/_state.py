@@ -20,12 +20,12 @@ from optax_cosine._validation import check_rate
 
 
 @jax.tree_util.register_pytree_with_keys_class
-class ScheduleMap(Mapping[str, Schedule]):
+class ScheduleMap(Mapping[str, Any]):
     """Schedules by the name of their hyperparameter.
 
     The map is not a dict, so that `optax.tree.get` finds under the name of a
-    hyperparameter the value that was applied, and nothing else. The tree holds the nodes
-    of the schedules, which JAX flattens faster than the schedules.
+    hyperparameter the value that was applied, and nothing else. The tree holds the
+    nodes of the schedules, which JAX flattens faster than the schedules.
     """
 
     def __init__(self, schedules: Mapping[str, Schedule]):

@@ -7,7 +7,7 @@ table, whatever is done to it, and no row is ever computed from another.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,12 +76,12 @@ def unpack(integers: Numbers, floats: Numbers, axis: int) -> Rows:
     *wholes, shape = _split(integers, axis)
     columns = _split(floats, axis)
     times = (Time(*pair) for pair in zip(wholes, columns[:3], strict=True))
-    return Rows(*times, shape, *columns[3:])
+    return Rows._make([*times, shape, *columns[3:]])
 
 
 def _split(packed: Numbers, axis: int) -> list[Numbers]:
     if is_known(packed):
-        return [*np.moveaxis(packed, axis, 0)]
+        return [*np.moveaxis(np.asarray(packed), axis, 0)]
     parts = lax.split(packed, [1] * packed.shape[axis], axis)
     return [lax.squeeze(part, [axis]) for part in parts]
 
@@ -110,7 +110,7 @@ def _stack(columns: Sequence[Numbers], dtype: DTypeLike) -> Numbers:
 # --- Building ---
 
 
-def value_dtype(values: Iterable[object]) -> np.dtype:
+def value_dtype(values: Iterable[Any]) -> np.dtype:
     """float64 if x64 is on and the numbers are Python's or float64; else float32."""
     dtypes = {value.dtype for value in values if hasattr(value, "dtype")}
     wide = not dtypes or np.dtype(np.float64) in dtypes

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import lax
 from jax.typing import ArrayLike
 
 from optax_cosine._arrays import (
@@ -137,8 +137,10 @@ def stack_times(times: Sequence[Time]) -> Time:
 def to_ratio(value: float | Fraction) -> tuple[int, int]:
     """The closest ratio of two int32 numbers: 1.1 is (11, 10)."""
     if value > 1:
-        return to_ratio(1 / Fraction(value))[::-1]
-    return Fraction(value).limit_denominator(LARGEST).as_integer_ratio()
+        denominator, numerator = to_ratio(1 / Fraction(value))
+        return numerator, denominator
+    ratio = Fraction(value).limit_denominator(LARGEST)
+    return ratio.numerator, ratio.denominator
 
 
 # --- Known times, in exact numbers ---
@@ -234,10 +236,10 @@ def cumulative(lengths: Time) -> Time:
     """The sums of the first 1, 2, 3, ... lengths, clamped to 2**31 - 1."""
     if is_known(lengths):
         return _compute(lambda x: np.minimum(np.cumsum(x), LARGEST), lengths)
-    frac = lax.cumsum(lengths.frac)
+    frac = lax.cumsum(jnp.asarray(lengths.frac))
     carry = jnp.floor(frac)
     # The first sum beyond 2**31 - 1 still fits in a uint32. Later sums may wrap.
-    whole = lax.cumsum(lengths.whole.astype(np.uint32)) + carry.astype(np.uint32)
+    whole = lax.cumsum(jnp.asarray(lengths.whole, np.uint32)) + carry.astype(np.uint32)
     is_beyond = lax.cummax((whole > LARGEST).astype(np.int32)) > 0
     return Time(jnp.where(is_beyond, LARGEST, whole.astype(np.int32)), frac - carry)
 
@@ -270,7 +272,7 @@ def scale(time: Time, numerator: Time, denominator: Time) -> Time:
 
 
 def _normalize(time: Time) -> Time:
-    """The same time with 0 <= frac < 1, and snapped to an integer as stored times are."""
+    """The same time with 0 <= frac < 1, snapped to an integer as stored times are."""
     nearest = jnp.round(time.frac)
     error = time.frac - nearest
     frac = jnp.where(
@@ -280,7 +282,9 @@ def _normalize(time: Time) -> Time:
     return Time(time.whole + carry.astype(np.int32), frac - carry)
 
 
-def _muldiv(n: Array, numerator: Array, denominator: Array) -> tuple[Array, Array]:
+def _muldiv(
+    n: Numbers, numerator: Numbers, denominator: Numbers
+) -> tuple[Numbers, Numbers]:
     """The exact quotient and remainder of `n * numerator / denominator`, all int32.
 
     The product has up to 62 bits, and JAX has no int64 by default. So this is long
@@ -292,7 +296,7 @@ def _muldiv(n: Array, numerator: Array, denominator: Array) -> tuple[Array, Arra
     numerator = lax.rem(numerator, denominator)
     high, low = n >> 16, n & 0xFFFF
     q_high, r_high = _small_muldiv(high, numerator, denominator)
-    q_mid, r_mid = _small_muldiv(r_high, np.int32(2**16), denominator)
+    q_mid, r_mid = _small_muldiv(r_high, np.array(2**16, np.int32), denominator)
     q_low, r_low = _small_muldiv(low, numerator, denominator)
     whole = whole + (q_high << 16) + q_mid + q_low
     # The sum of the remainders may exceed int32; subtracting first cannot overflow.
@@ -300,8 +304,8 @@ def _muldiv(n: Array, numerator: Array, denominator: Array) -> tuple[Array, Arra
 
 
 def _small_muldiv(
-    n: Array, numerator: Array | np.integer, denominator: Array
-) -> tuple[Array, Array]:
+    n: Numbers, numerator: Numbers, denominator: Numbers
+) -> tuple[Numbers, Numbers]:
     # The quotient has at most 16 bits, so its float32 estimate is off by at most 1.
     estimate = (
         n.astype(np.float32)
@@ -314,7 +318,7 @@ def _small_muldiv(
 
 
 def _fix_quotient(
-    quotient: Array, remainder: Array, denominator: Array
-) -> tuple[Array, Array]:
+    quotient: Numbers, remainder: Numbers, denominator: Numbers
+) -> tuple[Numbers, Numbers]:
     fixed = quotient - 1, remainder + denominator
     return select(remainder < 0, fixed, (quotient, remainder))

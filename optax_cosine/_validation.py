@@ -40,7 +40,7 @@ def short_repr(value: object) -> str:
 # --- Numbers ---
 
 
-def _check_scalar(name: str, value: object) -> Any:
+def _check_scalar(name: str, value: Any) -> Any:
     """`value` as a Python number, or unchanged if it is traced."""
     if isinstance(value, jax.Array | np.ndarray | np.generic):
         if np.ndim(value) != 0:
@@ -82,7 +82,7 @@ def _move_into_range(value: jax.Array, least: float, most: float) -> jax.Array:
     return jnp.clip(value, math.ceil(least), int(most))
 
 
-def check_rate(name: str, value: object) -> Any:
+def check_rate(name: str, value: Any) -> Any:
     """A value that float32 can hold. NumPy's and JAX's numbers keep their dtype."""
     number = _check_scalar(name, value)
     if is_traced(number):
@@ -102,7 +102,7 @@ def check_rate(name: str, value: object) -> Any:
     return np.asarray(value)[()] if hasattr(value, "dtype") else number
 
 
-def check_positive(name: str, value: object) -> Any:
+def check_positive(name: str, value: Any) -> Any:
     """A number above 0 that float32 can hold."""
     if is_traced(value := _check_scalar(name, value)):
         value = value.astype(jnp.result_type(float))
@@ -115,7 +115,7 @@ def check_positive(name: str, value: object) -> Any:
     return value
 
 
-def check_fraction(name: str, value: object) -> Any:
+def check_fraction(name: str, value: Any) -> Any:
     """A number from 0 to 1."""
     if is_traced(value := _check_scalar(name, value)):
         return _move_into_range(value.astype(jnp.result_type(float)), 0, 1)
@@ -127,7 +127,7 @@ def check_fraction(name: str, value: object) -> Any:
 # --- Steps ---
 
 
-def check_steps(name: str, value: object, least: int = 1) -> Any:
+def check_steps(name: str, value: Any, least: int = 1) -> Any:
     """A whole number of steps from `least` to 2**31 - 1; `1e4` is the int 10000."""
     if is_traced(value := _check_scalar(name, value)):
         return _move_into_range(value, least, LARGEST)
@@ -139,7 +139,7 @@ def check_steps(name: str, value: object, least: int = 1) -> Any:
     return check_count(name, value, "steps", least)
 
 
-def check_count(name: str, value: object, of_what: str, least: int = 1) -> int:
+def check_count(name: str, value: Any, of_what: str, least: int = 1) -> int:
     """A whole number of something, which is not traced."""
     if is_traced(value := _check_scalar(name, value)):
         raise TypeError(f"{name} must be a plain number, got a traced {value.dtype}.")
@@ -156,7 +156,7 @@ def check_count(name: str, value: object, of_what: str, least: int = 1) -> int:
     return int(value)
 
 
-def check_signed_steps(name: str, value: object) -> Any:
+def check_signed_steps(name: str, value: Any) -> Any:
     """A number of steps in either direction, whole or not."""
     if is_traced(value := _check_scalar(name, value)):
         return _move_into_range(value, -LARGEST, LARGEST)
@@ -168,7 +168,7 @@ def check_signed_steps(name: str, value: object) -> Any:
     return _as_exact(value)
 
 
-def check_length(name: str, value: object) -> Any:
+def check_length(name: str, value: Any) -> Any:
     """A number of steps above 0, whole or not, up to 2**31 - 1."""
     if is_traced(value := _check_scalar(name, value)):
         is_float = jnp.issubdtype(value.dtype, jnp.floating)
