@@ -5,7 +5,7 @@ What depends on known values alone is computed at that moment and is not part of
 program.
 """
 
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,11 @@ from jax import lax
 from jax.core import Tracer
 
 Numbers: TypeAlias = jax.Array | np.ndarray
+# A Python number, a NumPy scalar, or a traced JAX scalar; they share their operators,
+# but no type says so.
+Scalar: TypeAlias = Any
+# A tree whose leaves are arrays, as JAX calls it.
+Pytree: TypeAlias = Any
 Tree = TypeVar("Tree")
 
 

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_cosine._arrays import Numbers, is_known, is_traced, read_only
+from optax_cosine._arrays import Numbers, Scalar, is_known, is_traced, read_only
 from optax_cosine._display import shorten
 from optax_cosine._node import (
     Node,
@@ -149,7 +149,7 @@ def splice(before: Schedule, at_step: ArrayLike, then: Schedule) -> Schedule:
     return splice_checked(nodes[0], steps, nodes[1])
 
 
-def splice_checked(before: Node, at_step: Any, then: Node) -> Schedule:
+def splice_checked(before: Node, at_step: Scalar, then: Node) -> Schedule:
     """The spliced schedule, unless it ends too late."""
     if not is_traced(at_step) and is_known(then) and not is_known_endless(then):
         total = at_step + to_exact(end_of(then)).item()
@@ -200,7 +200,7 @@ def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
     return Schedule(shift_node(node, _signed_time(steps)))
 
 
-def _signed_time(steps: Any) -> Time:
+def _signed_time(steps: Scalar) -> Time:
     if not is_traced(steps):
         return to_free_time(steps)
     # At most one of the two is not 0.
@@ -245,7 +245,7 @@ def stretch(schedule: Schedule, factor: ArrayLike) -> Schedule:
     return Schedule(stretch_node(node, numerator, denominator))
 
 
-def _ratio_of_times(factor: Any) -> tuple[Time, Time]:
+def _ratio_of_times(factor: Scalar) -> tuple[Time, Time]:
     if is_traced(factor := check_positive("factor", factor)):
         # A float is an integer of 24 bits times a power of two.
         factor = jnp.clip(factor, 2.0**-30, 2.0**30)
@@ -344,7 +344,7 @@ def _is_table(node: object) -> bool:
     return isinstance(node, Table)
 
 
-def _stack(*parts: Any) -> Any:
+def _stack(*parts: Scalar) -> Scalar:
     """Tables, padded to the same number of rows, or numbers, with a leading axis."""
     if isinstance(parts[0], Table):
         rows = max(table.integers.shape[-1] for table in parts)

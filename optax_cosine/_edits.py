@@ -1,11 +1,9 @@
 """Edits of a running schedule: values before `at_step` do not change."""
 
-from typing import Any
-
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_cosine._arrays import is_known, is_traced, to_numpy
+from optax_cosine._arrays import Scalar, is_known, is_traced, to_numpy
 from optax_cosine._compose import is_known_endless, splice_checked
 from optax_cosine._display import shorten
 from optax_cosine._node import Node, end_of, extend_node
@@ -225,7 +223,7 @@ def _on_host_if_known(schedule: Schedule) -> Node:
     return node if values is None else values
 
 
-def _check_not_below(value: Any, peak: Any, dtype: np.dtype) -> None:
+def _check_not_below(value: Scalar, peak: Scalar, dtype: np.dtype) -> None:
     known = not is_traced(value) and not is_traced(peak)
     if known and dtype.type(peak) < dtype.type(value):
         raise ValueError(
@@ -234,7 +232,7 @@ def _check_not_below(value: Any, peak: Any, dtype: np.dtype) -> None:
         )
 
 
-def _check_rest(node: Node, at_step: Any, total_steps: Any) -> None:
+def _check_rest(node: Node, at_step: Scalar, total_steps: Scalar) -> None:
     if is_known_endless(node):
         raise ValueError(
             f"an endless schedule cannot be extended, got {Schedule(node)!r}: to "

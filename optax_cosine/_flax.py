@@ -8,6 +8,7 @@ import sys
 from collections.abc import Set
 from typing import Any
 
+from optax_cosine._arrays import Pytree
 from optax_cosine._schedule import Schedule
 from optax_cosine._state import ScheduleMap
 from optax_cosine._time import Time
@@ -18,10 +19,10 @@ def register_with_flax_if_imported() -> None:
     if serialization is None or serialization.is_serializable(ScheduleMap):
         return
 
-    def to_state(node: Any) -> dict[str, Any]:
+    def to_state(node: Pytree) -> dict[str, Any]:
         return {k: serialization.to_state_dict(x) for k, x in _children(node).items()}
 
-    def restore(node: Any, state: dict[str, Any]) -> dict[str, Any]:
+    def restore(node: Pytree, state: dict[str, Any]) -> dict[str, Any]:
         children = _children(node)
         _check_structure(children.keys(), state.keys())
         return {
@@ -51,7 +52,7 @@ def _check_structure(names: Set[str], saved: Set[str]) -> None:
         )
 
 
-def _children(node: Any) -> dict[str, Any]:
+def _children(node: Pytree) -> dict[str, Any]:
     match node:
         case ScheduleMap():
             nodes, names = node.tree_flatten()

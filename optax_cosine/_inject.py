@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from optax_cosine._arrays import Pytree
 from optax_cosine._flax import register_with_flax_if_imported
 from optax_cosine._hyperparams import Factory, Hyperparams, factory_of, hyperparams_of
 from optax_cosine._state import InjectSchedulesState, ScheduleMap
@@ -92,12 +93,12 @@ def _injected(
     def inner(values: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
         return optax.with_extra_args_support(factory.function(**static, **values))
 
-    def values_at(count: Any, schedules: Mapping[str, Any]) -> dict[str, Any]:
+    def values_at(count: Pytree, schedules: Mapping[str, Any]) -> dict[str, Any]:
         values = {name: schedule(count) for name, schedule in schedules.items()}
         others = {name: jnp.float32(x(count)) for name, x in functions.items()}
         return {name: jnp.asarray(x) for name, x in (values | others).items()}
 
-    def init(params: Any) -> InjectSchedulesState:
+    def init(params: Pytree) -> InjectSchedulesState:
         register_with_flax_if_imported()
         count = jnp.zeros((), np.int32)
         applied = values_at(count, schedules)
@@ -109,7 +110,7 @@ def _injected(
         return jax.tree.map(_copy, state)
 
     def update(
-        updates: Any, state: Any, params: Any = None, **extra_args: Any
+        updates: Pytree, state: Pytree, params: Pytree = None, **extra_args: Any
     ) -> tuple[Any, InjectSchedulesState]:
         values = values_at(state.count, state.schedules)
         values = jax.tree.map(_cast_like, values, state.applied)
@@ -128,13 +129,13 @@ def _injected(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _copy(leaf: Any) -> Any:
+def _copy(leaf: Pytree) -> Pytree:
     leaf = jnp.asarray(leaf)
     # `dtype=` makes the copy strongly typed.
     return jnp.array(leaf, leaf.dtype, copy=True)
 
 
-def _promote_half(leaf: Any) -> Any:
+def _promote_half(leaf: Pytree) -> Pytree:
     # float32 hyperparameters would promote bfloat16 gradients and state in the middle
     # of the inner transformation, and some transformations require equal dtypes. So
     # all inputs are promoted here, and `_cast_like` casts the results back.
@@ -143,7 +144,7 @@ def _promote_half(leaf: Any) -> Any:
     return leaf.astype(np.float32) if narrow else leaf
 
 
-def _cast_like(new: Any, old: Any) -> Any:
+def _cast_like(new: Pytree, old: Pytree) -> Pytree:
     return jnp.asarray(new, jnp.asarray(old).dtype)
 
 

@@ -1,13 +1,12 @@
 """The named curves, each a few lines on top of the table."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_cosine._arrays import is_known, is_traced
+from optax_cosine._arrays import Scalar, is_known, is_traced
 from optax_cosine._parts import Shape, check_shape
 from optax_cosine._restarts import (
     check_cycle_warmup,
@@ -425,7 +424,7 @@ def cosine_restarts_schedule(
 
 def _check_rates(
     init_value: ArrayLike, peak_value: ArrayLike, end_value: ArrayLike
-) -> tuple[Any, Any, Any, np.dtype]:
+) -> tuple[Scalar, Scalar, Scalar, np.dtype]:
     init = check_rate("init_value", init_value)
     peak = check_rate("peak_value", peak_value)
     end = check_rate("end_value", end_value)
@@ -434,7 +433,7 @@ def _check_rates(
     return init, peak, end, dtype
 
 
-def _divide_rate(value: Any, divisor: Any) -> Any:
+def _divide_rate(value: Scalar, divisor: Scalar) -> Scalar:
     """A rate divided, in the dtype of the rate."""
     if is_traced(value) or is_traced(divisor):
         dtype = value_dtype([value])
@@ -443,7 +442,7 @@ def _divide_rate(value: Any, divisor: Any) -> Any:
     return value_dtype([value]).type(quotient) if hasattr(value, "dtype") else quotient
 
 
-def _allocate(total: Any, lengths: dict[str, Any], dtype: np.dtype) -> Time:
+def _allocate(total: Scalar, lengths: dict[str, Scalar], dtype: np.dtype) -> Time:
     """When each part ends, of which the last takes what the others leave.
 
     Traced lengths that do not fit are cut, the last ones first.
@@ -457,7 +456,9 @@ def _allocate(total: Any, lengths: dict[str, Any], dtype: np.dtype) -> Time:
     return Time(join(ends.whole, end.whole), join(ends.frac, end.frac))
 
 
-def _allocate_around(total: Any, warmup: Any, decay: Any, dtype: np.dtype) -> Time:
+def _allocate_around(
+    total: Scalar, warmup: Scalar, decay: Scalar, dtype: np.dtype
+) -> Time:
     """As `_allocate`, if the part in the middle takes what the others leave."""
     _check_fit(total, {"warmup_steps": warmup, "decay_steps": decay})
     end, first, last = (to_time(x, dtype) for x in (total, warmup, decay))
@@ -465,7 +466,7 @@ def _allocate_around(total: Any, warmup: Any, decay: Any, dtype: np.dtype) -> Ti
     return stack_times([first, maximum(first, add(end, -last)), end])
 
 
-def _check_fit(total: Any, lengths: dict[str, Any]) -> None:
+def _check_fit(total: Scalar, lengths: dict[str, Scalar]) -> None:
     known = {name: x for name, x in lengths.items() if not is_traced(x) and x}
     if not is_traced(total) and sum(known.values()) > total:
         sums = " + ".join(f"{name}={value}" for name, value in known.items())

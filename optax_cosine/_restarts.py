@@ -7,13 +7,12 @@ number of cycles: lengths and values are columns, also if they are traced.
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from optax_cosine._arrays import Numbers, is_known, is_traced
+from optax_cosine._arrays import Numbers, Scalar, is_known, is_traced
 from optax_cosine._table import (
     COSINE,
     LINEAR,
@@ -51,7 +50,12 @@ _MAX_CYCLES = 1_000_000
 
 
 def cycle_lengths(
-    steps: Any, factor: Any, num_cycles: Any, dtype: np.dtype, *, same_values: bool
+    steps: Scalar,
+    factor: Scalar,
+    num_cycles: Scalar,
+    dtype: np.dtype,
+    *,
+    same_values: bool,
 ) -> tuple[Time, bool]:
     """The length of each cycle, and whether the one cycle is repeated for ever."""
     factor = check_positive("cycle_steps_factor", factor)
@@ -73,7 +77,7 @@ def cycle_lengths(
     return _traced_geometric_lengths(steps, factor, number, dtype), False
 
 
-def _check_num_cycles(value: Any) -> int:
+def _check_num_cycles(value: Scalar) -> int:
     if is_traced(value):
         raise TypeError(
             "num_cycles must be a Python int, as it is the size of the table, got a "
@@ -92,7 +96,7 @@ def _check_num_cycles(value: Any) -> int:
     return whole
 
 
-def _check_growth(steps: Any, factor: Any, *, same_values: bool) -> None:
+def _check_growth(steps: Scalar, factor: Scalar, *, same_values: bool) -> None:
     """Without `num_cycles` the lengths must tell how many cycles there are."""
     if is_traced(steps) or is_traced(factor):
         raise ValueError(
@@ -107,7 +111,9 @@ def _check_growth(steps: Any, factor: Any, *, same_values: bool) -> None:
         )
 
 
-def _listed_lengths(steps: Any, factor: Any, num_cycles: Any, dtype: np.dtype) -> Time:
+def _listed_lengths(
+    steps: Scalar, factor: Scalar, num_cycles: Scalar, dtype: np.dtype
+) -> Time:
     if num_cycles is not None:
         raise ValueError(
             "num_cycles must be left out if cycle_steps is a sequence, got "
@@ -132,7 +138,7 @@ def _listed_lengths(steps: Any, factor: Any, num_cycles: Any, dtype: np.dtype) -
     return stack_times([to_time(x, dtype) for x in lengths])
 
 
-def check_cycle_warmup(warmup: Any, lengths: Time) -> None:
+def check_cycle_warmup(warmup: Scalar, lengths: Time) -> None:
     if is_traced(warmup) or not is_known(lengths):
         return
     if warmup > (shortest := to_exact(lengths).min()):
@@ -142,7 +148,7 @@ def check_cycle_warmup(warmup: Any, lengths: Time) -> None:
         )
 
 
-def _geometric_lengths(first: int, factor: Any, num_cycles: int | None) -> list[int]:
+def _geometric_lengths(first: int, factor: Scalar, num_cycles: int | None) -> list[int]:
     """`max(1, round(first * factor**k))` for each k; None: as many as there is time."""
     factor = int(factor) if factor == int(factor) else float(factor)
     lengths, left = [], LARGEST
@@ -166,7 +172,7 @@ def _geometric_lengths(first: int, factor: Any, num_cycles: int | None) -> list[
 
 
 def _traced_geometric_lengths(
-    first: Any, factor: Any, num_cycles: int, dtype: np.dtype
+    first: Scalar, factor: Scalar, num_cycles: int, dtype: np.dtype
 ) -> Time:
     """As `_geometric_lengths`, if `first` or `factor` is traced."""
     if is_traced(factor):
@@ -179,7 +185,7 @@ def _traced_geometric_lengths(
     return from_array(jnp.maximum(_round_products(first, powers), 1), dtype)
 
 
-def _round_products(first: Any, factors: list[float]) -> Array:
+def _round_products(first: Scalar, factors: list[float]) -> Array:
     """`round(first * factor)` for a traced length and each factor.
 
     Python rounds the product in double precision; here the exact product is rounded,
@@ -195,7 +201,7 @@ def _round_products(first: Any, factors: list[float]) -> Array:
     return jnp.minimum(product.whole, LARGEST - 1) + is_up.astype(np.int32)
 
 
-def round_share(share: Any, total: Any) -> Any:
+def round_share(share: Scalar, total: Scalar) -> Scalar:
     """`round(share * total)`."""
     if is_traced(share):
         dtype = np.dtype(jnp.result_type(float))
@@ -208,7 +214,9 @@ def round_share(share: Any, total: Any) -> Any:
 # --- Values ---
 
 
-def geometric_rates(name: str, first: Any, factor: Any, num_cycles: int) -> Any:
+def geometric_rates(
+    name: str, first: Scalar, factor: Scalar, num_cycles: int
+) -> Scalar:
     """`first * factor**k` for each cycle."""
     if is_traced(first) or is_traced(factor):
         dtype = value_dtype([first])
@@ -233,10 +241,10 @@ def geometric_rates(name: str, first: Any, factor: Any, num_cycles: int) -> Any:
 
 def restarts_table(
     lengths: Time,
-    warmup: Any,
-    init_value: Any,
-    peaks: Any,
-    end_values: Any,
+    warmup: Scalar,
+    init_value: Scalar,
+    peaks: Scalar,
+    end_values: Scalar,
     after: int,
 ) -> Table:
     """For each cycle a warm-up, which may take no steps, and a cosine."""

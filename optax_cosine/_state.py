@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_cosine._arrays import is_traced, read_only, to_numpy
+from optax_cosine._arrays import Pytree, is_traced, read_only, to_numpy
 from optax_cosine._node import batch_shape_of
 from optax_cosine._schedule import Schedule
 from optax_cosine._table import LINEAR, single_row
@@ -54,7 +54,7 @@ class ScheduleMap(Mapping[str, Any]):
         return tuple(self._nodes.values()), tuple(self._nodes)
 
     @classmethod
-    def tree_unflatten(cls, names: tuple[str, ...], nodes: Any) -> "ScheduleMap":
+    def tree_unflatten(cls, names: tuple[str, ...], nodes: Pytree) -> "ScheduleMap":
         """From what `tree_flatten` gave, which is sorted."""
         unflattened = object.__new__(cls)
         unflattened._nodes = dict(zip(names, nodes, strict=True))
@@ -64,10 +64,10 @@ class ScheduleMap(Mapping[str, Any]):
 class InjectSchedulesState(NamedTuple):
     """The state of `inject_schedules`."""
 
-    count: Any  # int32: updates so far, at which the next one reads its schedules
+    count: Pytree  # int32: updates so far, at which the next one reads its schedules
     applied: dict[str, Any]  # what the last update used: a record, not a setting
     schedules: ScheduleMap
-    inner_state: Any
+    inner_state: Pytree
 
 
 def number_as_schedule(name: str, value: Any) -> Schedule:
@@ -82,7 +82,7 @@ def is_float(value: Any) -> bool:
     return isinstance(value, float)
 
 
-def get_schedules(opt_state: Any) -> dict[str, Any]:
+def get_schedules(opt_state: Pytree) -> dict[str, Any]:
     """The schedules in an optimizer state, by the name of their hyperparameter.
 
     Use it to see which curve a run is on, and to edit it from there.
@@ -127,7 +127,7 @@ def get_schedules(opt_state: Any) -> dict[str, Any]:
     }
 
 
-def set_schedules(opt_state: Any, **schedules: Any) -> Any:
+def set_schedules(opt_state: Pytree, **schedules: Any) -> Pytree:
     """The same optimizer state with other schedules.
 
     Use it to edit a run that is under way: to scale a rate, to follow another curve, to
@@ -170,11 +170,13 @@ def set_schedules(opt_state: Any, **schedules: Any) -> Any:
     return _with_states(opt_state, lambda state: _edited(state, new))
 
 
-def _is_state(node: Any) -> bool:
+def _is_state(node: Pytree) -> bool:
     return isinstance(node, InjectSchedulesState)
 
 
-def _states(tree: Any, above: str = "") -> Iterator[tuple[str, InjectSchedulesState]]:
+def _states(
+    tree: Pytree, above: str = ""
+) -> Iterator[tuple[str, InjectSchedulesState]]:
     """Every state in the tree, also within another, by its path."""
     for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_state):
         if _is_state(node):
@@ -183,8 +185,8 @@ def _states(tree: Any, above: str = "") -> Iterator[tuple[str, InjectSchedulesSt
             yield from _states(node.inner_state, f"{here}.inner_state")
 
 
-def _with_states(tree: Any, edited: Callable[[InjectSchedulesState], Any]) -> Any:
-    def replaced(node: Any) -> Any:
+def _with_states(tree: Pytree, edited: Callable[[InjectSchedulesState], Any]) -> Pytree:
+    def replaced(node: Pytree) -> Pytree:
         if not _is_state(node):
             return node
         node = jax.tree.map(lambda leaf: leaf, node)  # in boxes of its own
@@ -262,7 +264,7 @@ def _match_layout(
     if jax.tree.map(np.shape, old_leaves) != jax.tree.map(np.shape, new):
         old_leaves = jax.tree.map(lambda _: count, new)
 
-    def put(leaf: Any, old_leaf: Any) -> Any:
+    def put(leaf: Pytree, old_leaf: Pytree) -> Pytree:
         is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
         leaf = jnp.array(leaf, applied.dtype if is_float else leaf.dtype)
         # An array that was not committed to a device stays uncommitted: committing it
@@ -275,7 +277,7 @@ def _match_layout(
     return jax.tree.map(put, new, old_leaves)
 
 
-def _unbox(boxed: Any) -> Any:
+def _unbox(boxed: Pytree) -> Pytree:
     (leaf,) = jax.tree.leaves(boxed)
     return leaf
 
@@ -283,7 +285,7 @@ def _unbox(boxed: Any) -> Any:
 def _unbox_all(schedule: Schedule) -> Schedule:
     """The schedule with arrays for its leaves, whatever a framework keeps them in."""
 
-    def is_boxed(node: Any) -> bool:
+    def is_boxed(node: Pytree) -> bool:
         return not isinstance(node, Schedule | Time | tuple)
 
     return jax.tree.map(_unbox, schedule, is_leaf=is_boxed)

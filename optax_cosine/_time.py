@@ -8,7 +8,6 @@ are computed in int32, and in floats for the fractions of a step.
 import dataclasses
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from jax.typing import ArrayLike
 
 from optax_cosine._arrays import (
     Numbers,
+    Scalar,
     always,
     is_known,
     is_traced,
@@ -113,14 +113,14 @@ def clamp_host_count(count: ArrayLike) -> ArrayLike:
     return count
 
 
-def to_time(steps: Any, dtype: np.dtype) -> Time:
+def to_time(steps: Scalar, dtype: np.dtype) -> Time:
     """One checked number, or a traced one, as a time."""
     if is_traced(steps):
         return from_array(steps, dtype).astype(dtype)
     return from_exact(np.array(steps, object), dtype)
 
 
-def to_free_time(steps: Any) -> Time:
+def to_free_time(steps: Scalar) -> Time:
     """A time that belongs to no table yet, and takes its dtype later."""
     dtype = jnp.result_type(float) if is_traced(steps) else np.float32
     return to_time(steps, np.dtype(dtype))

@@ -12,13 +12,13 @@ import math
 import numbers
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_cosine._arrays import is_traced
+from optax_cosine._arrays import Scalar, is_traced
 from optax_cosine._time import LARGEST
 
 P = ParamSpec("P")
@@ -40,7 +40,7 @@ def short_repr(value: object) -> str:
 # --- Numbers ---
 
 
-def _check_scalar(name: str, value: Any) -> Any:
+def _check_scalar(name: str, value: Scalar) -> Scalar:
     """`value` as a Python number, or unchanged if it is traced."""
     if isinstance(value, jax.Array | np.ndarray | np.generic):
         if np.ndim(value) != 0:
@@ -82,7 +82,7 @@ def _move_into_range(value: jax.Array, least: float, most: float) -> jax.Array:
     return jnp.clip(value, math.ceil(least), int(most))
 
 
-def check_rate(name: str, value: Any) -> Any:
+def check_rate(name: str, value: Scalar) -> Scalar:
     """A value that float32 can hold. NumPy's and JAX's numbers keep their dtype."""
     number = _check_scalar(name, value)
     if is_traced(number):
@@ -102,7 +102,7 @@ def check_rate(name: str, value: Any) -> Any:
     return np.asarray(value)[()] if hasattr(value, "dtype") else number
 
 
-def check_positive(name: str, value: Any) -> Any:
+def check_positive(name: str, value: Scalar) -> Scalar:
     """A number above 0 that float32 can hold."""
     if is_traced(value := _check_scalar(name, value)):
         value = value.astype(jnp.result_type(float))
@@ -115,7 +115,7 @@ def check_positive(name: str, value: Any) -> Any:
     return value
 
 
-def check_fraction(name: str, value: Any) -> Any:
+def check_fraction(name: str, value: Scalar) -> Scalar:
     """A number from 0 to 1."""
     if is_traced(value := _check_scalar(name, value)):
         return _move_into_range(value.astype(jnp.result_type(float)), 0, 1)
@@ -127,7 +127,7 @@ def check_fraction(name: str, value: Any) -> Any:
 # --- Steps ---
 
 
-def check_steps(name: str, value: Any, least: int = 1) -> Any:
+def check_steps(name: str, value: Scalar, least: int = 1) -> Scalar:
     """A whole number of steps from `least` to 2**31 - 1; `1e4` is the int 10000."""
     if is_traced(value := _check_scalar(name, value)):
         return _move_into_range(value, least, LARGEST)
@@ -139,7 +139,7 @@ def check_steps(name: str, value: Any, least: int = 1) -> Any:
     return check_count(name, value, "steps", least)
 
 
-def check_count(name: str, value: Any, of_what: str, least: int = 1) -> int:
+def check_count(name: str, value: Scalar, of_what: str, least: int = 1) -> int:
     """A whole number of something, which is not traced."""
     if is_traced(value := _check_scalar(name, value)):
         raise TypeError(f"{name} must be a plain number, got a traced {value.dtype}.")
@@ -156,7 +156,7 @@ def check_count(name: str, value: Any, of_what: str, least: int = 1) -> int:
     return int(value)
 
 
-def check_signed_steps(name: str, value: Any) -> Any:
+def check_signed_steps(name: str, value: Scalar) -> Scalar:
     """A number of steps in either direction, whole or not."""
     if is_traced(value := _check_scalar(name, value)):
         return _move_into_range(value, -LARGEST, LARGEST)
@@ -168,7 +168,7 @@ def check_signed_steps(name: str, value: Any) -> Any:
     return _as_exact(value)
 
 
-def check_length(name: str, value: Any) -> Any:
+def check_length(name: str, value: Scalar) -> Scalar:
     """A number of steps above 0, whole or not, up to 2**31 - 1."""
     if is_traced(value := _check_scalar(name, value)):
         is_float = jnp.issubdtype(value.dtype, jnp.floating)
@@ -180,7 +180,7 @@ def check_length(name: str, value: Any) -> Any:
     return _as_exact(value)
 
 
-def _as_exact(value: Any) -> int | Fraction:
+def _as_exact(value: Scalar) -> int | Fraction:
     return int(value) if value == int(value) else Fraction(value)
 
 
@@ -194,7 +194,7 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> str:
 
 
 def check_not_above(
-    high_name: str, high: Any, low_name: str, low: Any, dtype: np.dtype
+    high_name: str, high: Scalar, low_name: str, low: Scalar, dtype: np.dtype
 ) -> None:
     """A named curve anneals: its end value, as stored, is not above its start."""
     if is_traced(high) or is_traced(low) or dtype.type(low) <= dtype.type(high):
