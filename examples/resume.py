@@ -163,16 +163,17 @@ def save(manager: ocp.CheckpointManager, run: Run) -> None:
 
 
 def restored(manager: ocp.CheckpointManager, run: Run) -> Run:
-    """From the newest complete checkpoint; the run itself where there is none.
+    """The run from the newest complete checkpoint, or `run` if there is none.
 
-    A curve that was extended or cooled down has more numbers than the configured one.
-    So the curves are read first, and the state into one that holds them.
+    A curve that was extended or cooled down may have more or fewer rows than the
+    configured one, and Orbax compares shapes. So the curves are read first, and the
+    state is read into a state that holds them.
     """
     if (step := manager.latest_step()) is None:
         return run
     wanted = ocp.args.Composite(curves=ocp.args.JsonRestore())
     saved = manager.restore(step, args=wanted).curves
-    curves = {name: oc.from_dict(values) for name, values in saved.items()}
+    curves = {name: oc.Schedule.from_dict(values) for name, values in saved.items()}
     target = run._replace(
         opt_state=oc.set_schedules(run.opt_state, **curves),
         rates=np.zeros(step, np.float32),
@@ -220,10 +221,15 @@ def cooled_down(run: Run) -> Run:
     return on_curve(run, oc.cooldown(curve(run), at_step=here, steps=COOLDOWN_STEPS))
 
 
+def is_cooled_down(schedule: oc.Schedule, at_step: int) -> bool:
+    """Whether the last phase is the cooldown that begins at `at_step`."""
+    last = schedule.phases[-1]
+    return (last.clock_start, last.steps) == (at_step, COOLDOWN_STEPS)
+
+
 def refuse_missed_cooldown(run: Run, at_step: int) -> None:
     done, total = len(run.rates), curve(run).total_steps
-    was_made = curve(run).to_dict().get("at_step") == [at_step, 0.0]
-    if not was_made and not done <= at_step < total:
+    if not is_cooled_down(curve(run), at_step) and not done <= at_step < total:
         sys.exit(
             f"--cooldown-at {at_step}: the run is at update {done} of {total} and will "
             "not come to that one."

@@ -128,16 +128,17 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
 
 
 def _completed_laps(now: Time, total: Time, after: Numbers) -> Numbers:
+    """How many laps are over. A table that holds its last value has one lap."""
+    none = np.array(0, np.int32)
     if always(after, HOLD):
-        return np.array(0, np.int32)
-    # Laps of a whole number of steps are counted in integers, others in floats.
+        return none
+    # Laps of a whole number of steps are counted in integers, so that each restart is
+    # at its step up to 2**31 - 1. Other laps are counted in floats.
     laps = lax.div(now.whole, total.whole)
     if not always(total.frac, 0):
         estimate = (now.to_float() / total.to_float()).astype(np.int32)
         laps = select(total.frac == 0, laps, estimate)
-    return (
-        laps if is_known(after) else select(after == HOLD, np.array(0, np.int32), laps)
-    )
+    return laps if is_known(after) else select(after == HOLD, none, laps)
 
 
 def _wrap(now: Time, total: Time, laps: Numbers, after: Numbers) -> Time:
@@ -200,11 +201,16 @@ def _gather(packed: Numbers, index: Array) -> Array:
 
 
 def _gather_row(table: Table, index: Array) -> _Row:
+    """One row of a traced table: two gathers, whatever a row holds."""
     packed = _gather(table.integers, index), _gather(table.floats, index)
     return _to_row(unpack(*packed, -1))
 
 
 def _read_known_row(rows: Rows, now: Time, num_counts: int) -> _Row:
+    """One row of a known table, none of which is empty.
+
+    What all rows have in common stays a known number, which the steps below leave out.
+    """
     columns, ends = _to_row(rows), rows.end
     number = len(rows.shape)
     if number > _MAX_SELECTS:
@@ -221,6 +227,7 @@ def _take(columns: Tree, index: int) -> Tree:
 
 
 def _find_known_row(ends: Time, now: Time, num_counts: int) -> Array:
+    """The number of rows that are over, or a search if there are many rows."""
     rows = len(ends.whole)
     if rows > _MAX_ADDITIONS:
         return _find_row(ends, _take(ends, -1), now, num_counts)
@@ -232,6 +239,7 @@ def _find_known_row(ends: Time, now: Time, num_counts: int) -> Array:
 
 
 def _gather_known(column: np.ndarray, index: Array) -> Numbers:
+    # A column that is one number stays known.
     return column[0] if (column == column[0]).all() else _gather(column, index)
 
 
@@ -256,8 +264,11 @@ def _to_row(rows: Rows) -> _Row:
 def _weight_of_farther_end(row: _Row, now: Time) -> tuple[Array, Numbers]:
     """A weight of at most one half, and whether the start is the nearer end."""
     if not always(row.latest, LARGEST):
-        # A clock that started before step 0 would overflow in the difference below.
+        # If the clock started before step 0, the difference below could exceed int32.
+        # No clock is longer than 2**31 - 1 steps, so it is over at `latest`.
         now = Time(lax.min(now.whole, row.latest), now.frac)
+    # Differences of integers are exact; each becomes a float with one rounding. So both
+    # are exact up to 2**24 steps, and monotone beyond.
     elapsed = (now - row.clock_start).to_float()
     remaining = (row.clock_end - now).to_float()
     is_from_start = elapsed <= remaining
@@ -271,13 +282,14 @@ def _weight_of_farther_end(row: _Row, now: Time) -> tuple[Array, Numbers]:
     turn = lax.clamp(lax.full_like(turn, 0), turn, half)
     if not always(row.time_exponent, 1):
         turn, is_from_start = _bend_time(row, turn, is_from_start)
+    # On a line the turn is the weight: a fraction of at most one half.
     weight = turn
     if not always(row.is_cosine, 0):
         weight = select(row.is_cosine, far_weight(turn), turn)
     if always(row.exponent, 1):
         return weight, is_from_start
-    # `exponent` is a power of the weight of `init_value`, the farther end's weight if
-    # the row is seen from its end.
+    # `exponent` is a power of the weight of `init_value`. That is the weight of the
+    # farther end if the row is seen from its end, and the complement otherwise.
     complement = select(row.is_cosine, jnp.cos(turn) ** 2, 1 - weight)
     weight, is_from_end = bend(weight, complement, ~is_from_start, row.exponent)
     return weight, ~is_from_end
@@ -297,11 +309,12 @@ def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, N
 def _interpolate(
     row: _Row, weight: Array, is_from_start: Numbers, *, has_slope: bool
 ) -> Array:
+    # At a weight of 0 this is the value of the nearer end, to the bit.
     near = select(is_from_start, row.init_value, row.end_value)
     far = select(is_from_start, row.end_value, row.init_value)
     value = near + (far - near) * weight
-    # In the middle, where the halves of the row meet, both formulas may round past each
-    # other: a step back. Neither goes beyond the middle.
+    # Where the halves of the row meet, their roundings may pass each other, which would
+    # be a step back. So neither half goes beyond the middle, which both round alike.
     middle = (row.init_value + row.end_value) / 2
     bounds = lax.min(near, middle), lax.max(near, middle)
     if has_slope:

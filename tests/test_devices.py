@@ -48,7 +48,7 @@ def rates(population, counts):
     return jax.vmap(lambda schedule: schedule(counts))(population)
 
 
-def test_there_are_as_many_devices_as_these_tests_are_about():
+def test_there_are_enough_devices():
     assert jax.device_count() >= DEVICES
 
 
@@ -80,6 +80,55 @@ def test_counts_keep_their_sharding(name):
     np.testing.assert_array_max_ulp(
         np.asarray(values), np.asarray(plain(name)(COUNTS)), 2
     )
+
+
+EXPLICIT = {
+    "1 row": oc.cosine_annealing_schedule(0.1, 30),
+    "2 rows": oc.warmup_cosine_annealing_schedule(0.1, 40, warmup_steps=5),
+    "3 rows": oc.warmup_cosine_annealing_schedule(
+        0.1, 40, warmup_steps=5, hold_steps=7
+    ),
+    "20 rows": oc.cosine_restarts_schedule(0.1, 2, num_cycles=20),
+    "repeated": oc.join(oc.cosine(0.1, 0.0, steps=10), after="repeat"),
+    **{
+        name: plain(name)
+        for name in ("mirrored", "waiting", "stairs", "warm-up once", "product")
+    },
+}
+HOW: dict[str, Any] = {
+    "closed over": lambda schedule, counts: jax.jit(schedule)(counts),
+    "eager": lambda schedule, counts: schedule(counts),
+    "eager, on a device": lambda schedule, counts: jax.device_put(schedule)(counts),
+    "as an argument": lambda schedule, counts: jax.jit(lambda s, x: s(x))(
+        schedule, counts
+    ),
+}
+
+
+@pytest.mark.skipif(not hasattr(jax.sharding, "auto_axes"), reason="JAX is too old")
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("name", EXPLICIT)
+def test_counts_keep_their_sharding_along_explicit_axes(name, how):
+    explicit = jax.make_mesh((2,), ("a",))
+    assert explicit.axis_types == (jax.sharding.AxisType.Explicit,)
+    schedule = EXPLICIT[name]
+    expected = np.asarray(schedule(COUNTS))
+    split = NamedSharding(explicit, PartitionSpec("a"))
+    values = HOW[how](schedule, jax.device_put(COUNTS, split))
+    assert values.sharding.is_equivalent_to(split, 1)
+    np.testing.assert_array_max_ulp(np.asarray(values), expected, 2)
+
+
+@pytest.mark.skipif(not hasattr(jax.sharding, "auto_axes"), reason="JAX is too old")
+@pytest.mark.parametrize("name", ["3 rows", "20 rows"])
+def test_rows_of_counts_keep_their_sharding_along_two_explicit_axes(name):
+    explicit = jax.make_mesh((2, 2), ("a", "b"))
+    split = NamedSharding(explicit, PartitionSpec("b", "a"))
+    counts = jax.device_put(COUNTS.reshape(8, 6), split)
+    values = EXPLICIT[name](counts)
+    assert values.sharding.is_equivalent_to(split, 2)
+    expected = np.asarray(EXPLICIT[name](COUNTS)).reshape(8, 6)
+    np.testing.assert_array_max_ulp(np.asarray(values), expected, 2)
 
 
 def test_shard_map_gives_each_device_its_members():

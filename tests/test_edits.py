@@ -29,8 +29,8 @@ SCHEDULES: dict[str, Any] = {
         0.1, 7, cycle_steps_factor=1.5, num_cycles=4
     ),
     "product": CURVE * oc.linear(1.0, 0.5, steps=60),
-    "read ahead": oc.retime(CURVE, offset=1),
-    "staircase": oc.retime(CURVE, every=7),
+    "read ahead": oc.shift(CURVE, 1),
+    "staircase": oc.staircase(CURVE, 7),
     "cooled down": oc.cooldown(CURVE, at_step=30, steps=10),
     "extended": oc.extend(CURVE, at_step=30, total_steps=100),
 }
@@ -124,7 +124,7 @@ def test_the_rest_is_stretched_to_the_new_end(name, at_step, total_steps):
 def test_a_cooldown_has_the_shape_of_the_decay_of_its_name(shape):
     edited = oc.cooldown(CURVE, at_step=25, steps=100, end_value=0.02, shape=shape)
     named = oc.warmup_stable_decay_schedule(
-        0.1, 100, warmup_steps=0, decay_steps=100, end_value=0.02, decay_shape=shape
+        0.1, 100, warmup_steps=0, decay_steps=100, end_value=0.02, shape=shape
     )
     np.testing.assert_array_equal(edited(COUNTS + 25), named(COUNTS))
 
@@ -180,7 +180,7 @@ def test_traced_numbers_that_make_no_sense_never_give_nan():
 def test_an_edited_schedule_is_a_value(name):
     for edit in (cooled, rewarmed):
         edited = edit(SCHEDULES[name], 17)
-        assert oc.from_dict(edited.to_dict()) == edited
+        assert oc.Schedule.from_dict(edited.to_dict()) == edited
         assert edited == edit(jax.device_put(SCHEDULES[name]), 17)
         assert repr(edited).startswith("splice(")
 

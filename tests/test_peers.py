@@ -54,7 +54,7 @@ def rise_from_one_third() -> oc.Schedule:
 
 def composer_warmup(total_steps: int, *, ratio: float) -> oc.Schedule:
     """Composer's `scale_warmup` scales the ramp, but not the step at which it ends."""
-    ramp = oc.retime(rise(steps=4), stretch=ratio)
+    ramp = oc.stretch(rise(steps=4), ratio)
     return oc.splice(ramp, 4, fall(steps=total_steps - 4))
 
 
@@ -87,10 +87,10 @@ REBUILT: dict[str, Builder] = {
         1.0, 10, warmup_steps=10
     ),
     # A step is left out: the first value of the decay is never used.
-    "ijepa": lambda: oc.retime(oc.join(rise(), climbing(fall())), offset=1),
+    "ijepa": lambda: oc.shift(oc.join(rise(), climbing(fall())), 1),
     "deepspeed linear": lambda: oc.join(
         oc.constant(0.0, steps=1),  # before its first call
-        oc.splice(rise(steps=4), 4, oc.retime(climbing(fall(1e-4, steps=6)), offset=1)),
+        oc.splice(rise(steps=4), 4, oc.shift(climbing(fall(1e-4, steps=6)), 1)),
     ),
     # Past the end the formula goes on.
     "mae": lambda: oc.join(rise(), climbing(fall())),
@@ -105,7 +105,7 @@ REBUILT: dict[str, Builder] = {
     ),
     "HF cosine W2 T8": lambda: oc.join(rise(steps=2), climbing(fall(0.0, steps=6))),
     # Positions count half runs, and one of them lies before the start.
-    "fvcore where": lambda: oc.retime(climbing(fall(steps=2)), offset=3),
+    "fvcore where": lambda: oc.shift(climbing(fall(steps=2)), 3),
     # Something stays flat, or is cut.
     "fvcore composite": lambda: oc.join(top(3), fall()),
     "dinov3 lwcd": lambda: oc.join(rise(), fall(steps=6)),
@@ -115,15 +115,15 @@ REBUILT: dict[str, Builder] = {
     ),
     # Of 5 steps in all, 2 and 5 leave -2: the decay starts 2 steps in.
     "HF wsd neg stable": lambda: oc.splice(
-        rise(0.1, steps=2), 2, oc.retime(fall(steps=5), offset=2)
+        rise(0.1, steps=2), 2, oc.shift(fall(steps=5), 2)
     ),
     # The warm-up is a factor of the whole.
-    "big_vision": lambda: rise() * oc.retime(fall(0.0), offset=-3),
-    "big_vision warmup_percent": lambda: rise() * oc.retime(fall(0.0), offset=-3),
+    "big_vision": lambda: rise() * oc.shift(fall(0.0), -3),
+    "big_vision warmup_percent": lambda: rise() * oc.shift(fall(0.0), -3),
     # Restarts.
     "t5x": lambda: oc.join(rise(1e-8), endless(fall(0.0))),
     "scenic W3 cycle10": lambda: oc.join(rise(), endless(fall(0.0))),
-    "sgmcmcjax M3 K10": lambda: oc.retime(endless(fall(0.0, steps=4)), offset=3),
+    "sgmcmcjax M3 K10": lambda: oc.shift(endless(fall(0.0, steps=4)), 3),
     "HF hard restarts W2 T10 c2": lambda: oc.join(
         rise(steps=2), oc.cosine_restarts_schedule(1.0, 4, num_cycles=2)
     ),
@@ -131,7 +131,7 @@ REBUILT: dict[str, Builder] = {
         1.0, 10, num_cycles=2, peak_factor=0.1
     ),
     "katsura no warmup": lambda: oc.join(
-        oc.constant(0.1, steps=1), oc.retime(endless(fall(steps=5)), offset=1)
+        oc.constant(0.1, steps=1), oc.shift(endless(fall(steps=5)), 1)
     ),
     "katsura same but step(epoch)": lambda: oc.cosine_restarts_schedule(
         1.0,
@@ -181,7 +181,7 @@ def olmo_core_tail() -> oc.Schedule:
 
 
 def big_vision_cooldown() -> oc.Schedule:
-    body = oc.retime(oc.linear(1.0, 0.5, steps=7), offset=-3)
+    body = oc.shift(oc.linear(1.0, 0.5, steps=7), -3)
     return rise() * body * oc.join(top(6), oc.linear(1.0, 0.0, steps=4))
 
 

@@ -115,8 +115,8 @@ COMPOSER = {
         {0: 1.0, 10: 0.875, 15: 0.75, 20: 0.625, 30: 0.5, 50: 0.5},
     ),
     "cosine, SSR 0.2": Table(
-        lambda: oc.retime(
-            oc.cosine_annealing_schedule(1.0, 30, end_value=0.5), stretch=0.2
+        lambda: oc.stretch(
+            oc.cosine_annealing_schedule(1.0, 30, end_value=0.5), 0.2
         ),
         {0: 1.0, 2: 0.875, 3: 0.75, 4: 0.625, 6: 0.5, 10: 0.5},
     ),
@@ -129,11 +129,10 @@ COMPOSER = {
         {0: 1.0, 1_000: 0.75, 3_000: 1.0, 4_500: 0.75, 7_500: 1.0, 14_250: 1.0},
     ),
     "restarts, SSR 0.5": Table(
-        lambda: oc.retime(
+        lambda: oc.stretch(
             oc.cosine_restarts_schedule(
                 1.0, 30_000, end_value=0.5, cycle_steps_factor=2, num_cycles=4
-            ),
-            stretch=0.5,
+            ), 0.5,
         ),
         {0: 1.0, 5_000: 0.875, 15_000: 1.0, 25_000: 0.875},
     ),
@@ -149,11 +148,10 @@ COMPOSER = {
     ),
     # A warm-up that is a share of the run scales with it, whatever scale_warmup says.
     "warm-up, SSR 0.01": Table(
-        lambda: oc.retime(
+        lambda: oc.stretch(
             oc.warmup_cosine_annealing_schedule(
                 1.0, 1_000_000, warmup_steps=900_000, end_value=0.5
-            ),
-            stretch=0.01,
+            ), 0.01,
         ),
         {0: 0.0, 4_500: 0.5, 9_000: 1.0, 9_333: 0.875, 9_500: 0.75, 10_000: 0.5},
         tolerance=3e-4,
@@ -180,7 +178,7 @@ def torch_restarts(rate: float, factor: int) -> oc.Schedule:
 
 
 def torch_tenths(rate: float, factor: int) -> oc.Schedule:
-    return oc.retime(torch_restarts(rate, factor), stretch=10)
+    return oc.stretch(torch_restarts(rate, factor), 10)
 
 
 def torch_cycles(rate: float, factor: int, steps: Iterable[float]) -> list[float]:
@@ -464,7 +462,7 @@ def olmo_sequence() -> oc.Schedule:
 
 def olmo_half_cosine() -> oc.Schedule:
     whole = oc.cosine(10.0, 1.0, steps=14)
-    return oc.join(oc.linear(0.0, 5.5, steps=3), oc.retime(whole, offset=7))
+    return oc.join(oc.linear(0.0, 5.5, steps=3), oc.shift(whole, 7))
 
 
 OLMO_CORE = {
@@ -514,7 +512,7 @@ OLMO_CORE = {
     ),
     "stable and linear": Table(
         lambda: oc.warmup_stable_decay_schedule(
-            1.0, 1000, warmup_steps=100, decay_steps=200, decay_shape="linear"
+            1.0, 1000, warmup_steps=100, decay_steps=200, shape="linear"
         ),
         {0: 0, 50: 0.5, 100: 1, 200: 1, 500: 1, 799: 1, 900: 0.5, 1000: 0, 5000: 0},
     ),
@@ -560,7 +558,7 @@ PRAXIS = {
     ),
     "line": Table(
         lambda: oc.warmup_stable_decay_schedule(
-            1.0, 300, warmup_steps=100, decay_steps=100, decay_shape="linear"
+            1.0, 300, warmup_steps=100, decay_steps=100, shape="linear"
         ),
         {**PRAXIS_RISE, 120: 1, 150: 1, 200: 1, 250: 0.5, 300: 0, 350: 0},
     ),
@@ -746,7 +744,7 @@ def test_the_table_of_a_peer_is_met_by_one_call_with_an_array(name):
 def test_what_was_saved_at_a_step_goes_on_from_there(name, at_step):
     schedule = TABLES[name].schedule()
     saved = json.dumps(schedule.to_dict())
-    resumed = oc.retime(oc.from_dict(json.loads(saved)), offset=at_step)
+    resumed = oc.shift(oc.Schedule.from_dict(json.loads(saved)), at_step)
     for step in range(at_step, max(TABLES[name].values) + 1):
         assert resumed(step - at_step) == schedule(step)
 

@@ -75,3 +75,21 @@ def test_a_training_step_with_its_schedules_is_a_program_for_every_platform():
     rate = np.asarray(optax.tree.get(opt_state, "learning_rate"))
     np.testing.assert_array_max_ulp(rate, curve(11), 8)
     assert oc.get_schedules(opt_state)["learning_rate"] == curve
+
+
+@pytest.mark.parametrize("rows", [1, 3, 20])
+def test_one_program_serves_every_number_of_counts_on_every_platform(rows):
+    schedule = oc.join(*[oc.cosine(0.1, 0.01, steps=3)] * rows)
+    leaves, treedef = jax.tree.flatten(schedule)
+    (number,) = export.symbolic_shape("number")
+    abstract = jax.ShapeDtypeStruct((number,), np.int32)
+
+    def value(leaves, counts):
+        return jax.tree.unflatten(treedef, leaves)(counts)
+
+    closed = there_and_back(schedule, abstract)
+    given = there_and_back(value, leaves, abstract)
+    for counts in (COUNTS, COUNTS[:1]):
+        expected = np.asarray(schedule(counts))
+        np.testing.assert_array_max_ulp(np.asarray(closed(counts)), expected, 4)
+        np.testing.assert_array_max_ulp(np.asarray(given(leaves, counts)), expected, 4)

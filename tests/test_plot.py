@@ -25,6 +25,11 @@ def ax():
     return Figure().add_subplot()
 
 
+def drawn(line) -> list[np.float32]:
+    """The drawn values as the schedule rounds them."""
+    return [np.float32(value) for value in line.get_ydata()]
+
+
 def starts_of_phases(ax) -> list[list[float]]:
     return [[x for (x, _), _ in c.get_segments()] for c in ax.collections]
 
@@ -33,7 +38,7 @@ def test_the_curve_is_that_of_the_schedule_to_its_end(ax):
     assert oc.plot(WARM, ax=ax) is ax
     (line,) = ax.lines
     np.testing.assert_array_equal(line.get_xdata(), np.arange(401))
-    assert list(line.get_ydata()) == [WARM(count) for count in range(401)]
+    assert drawn(line) == [WARM(count) for count in range(401)]
     assert starts_of_phases(ax) == [[50, 400]]
     assert ax.get_legend() is None
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("optimizer updates", "value")
@@ -63,11 +68,32 @@ def test_any_function_is_drawn_for_so_many_steps(ax):
         oc.plot(theirs, ax=ax)
 
 
-def test_of_what_has_no_end_three_laps_are_drawn(ax):
+def test_three_laps_of_an_endless_schedule_are_drawn(ax):
     oc.plot(oc.cosine_restarts_schedule(1.0, 10), ax=ax)
     line = ax.lines[0]
     assert line.get_xdata()[-1] == 30
     assert [line.get_ydata()[count] for count in (0, 10, 20, 30)] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("steps", [3, 105, -4])
+def test_three_laps_are_drawn_wherever_a_schedule_is_read_from(ax, steps):
+    schedule = oc.shift(oc.cosine_restarts_schedule(1.0, 10), steps)
+    oc.plot(schedule, ax=ax)
+    (line,) = ax.lines
+    assert line.get_xdata()[-1] >= 30
+    assert drawn(line) == [schedule(count) for count in range(len(drawn(line)))]
+
+
+def test_an_edited_schedule_is_drawn_with_its_phases(ax):
+    edited = oc.cooldown(oc.shift(WARM, 20), at_step=200, steps=50)
+    oc.plot(edited, ax=ax)
+    assert starts_of_phases(ax) == [[30, 200, 250]]
+    assert drawn(ax.lines[0]) == [edited(count) for count in range(251)]
+
+
+def test_a_wait_is_marked(ax):
+    oc.plot(oc.shift(COSINE, -20), ax=ax)
+    assert starts_of_phases(ax) == [[20, 120]]
 
 
 def test_long_runs_are_drawn_with_few_points(ax):
@@ -85,7 +111,7 @@ def test_very_many_phases_are_not_marked(ax):
 
 def test_a_schedule_on_a_device_is_drawn(ax):
     oc.plot(jax.device_put(COSINE), ax=ax)
-    assert list(ax.lines[0].get_ydata()) == [COSINE(count) for count in range(101)]
+    assert drawn(ax.lines[0]) == [COSINE(count) for count in range(101)]
 
 
 def test_the_axis_may_be_logarithmic(ax):
@@ -136,7 +162,10 @@ def test_what_cannot_be_drawn_is_refused(schedules, total_steps, error, message,
 
 
 def test_a_traced_schedule_is_refused(ax):
-    with pytest.raises(ValueError, match="numbers of this schedule are not known here"):
+    with pytest.raises(
+        ValueError,
+        match="this needs the values of the schedule, but it is traced by JAX",
+    ):
         jax.jit(lambda schedule: oc.plot(schedule, ax=ax))(COSINE)
 
 

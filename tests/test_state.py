@@ -129,7 +129,7 @@ def test_one_name_in_several_places_is_refused_with_their_paths():
             "learning_rate",
             math.nan,
             ValueError,
-            "learning_rate must be 0 or .*, got nan",
+            "learning_rate must be finite and at most .*, got nan",
         ),
         (
             "learning_rate",
@@ -173,12 +173,16 @@ def test_one_schedule_for_a_population_is_refused_with_what_to_do():
 
 def test_the_state_shows_its_schedules():
     state = sgd(momentum=0.9).init(PARAMS)
-    shown = "Schedules(learning_rate=cosine(0.1, 0.0, steps=100), momentum=constant("
+    shown = "ScheduleMap(learning_rate=cosine(0.1, 0.0, steps=100), momentum=constant("
     assert repr(state.schedules).startswith(shown)
 
 
 def test_names_are_keys_of_the_tree():
     state = sgd().init(PARAMS)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state)]
-    assert ".schedules['learning_rate'].init_values" in paths
+    assert [path for path in paths if path.startswith(".schedules")] == [
+        ".schedules['learning_rate'].integers",
+        ".schedules['learning_rate'].floats",
+        ".schedules['learning_rate'].after",
+    ]
     assert ".applied['learning_rate']" in paths

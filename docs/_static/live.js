@@ -75,7 +75,7 @@ const live = (() => {
     );
   }
 
-  // About a hundred, and all of the room.
+  // About a hundred stops, the last of which uses all of the room.
   function wholeStops(room) {
     if (!(room > 0 && room <= schedules.LARGEST)) return [0];
     const gap = Math.ceil(niceGap(room / 100));
@@ -90,7 +90,7 @@ const live = (() => {
       0,
     );
 
-  // The least of 1, 2 and 5 times a power of ten that is not below `gap`.
+  // The smallest of 1, 2 and 5 times a power of ten that is not below `gap`.
   function niceGap(gap) {
     const power = Math.floor(Math.log10(gap));
     const factor = [1, 2, 5, 10].find((f) => Number(`${f}e${power}`) >= gap);
@@ -167,7 +167,7 @@ const live = (() => {
     );
   }
 
-  // Phases as bands, restarts as dashed lines, unless they are too close to be told.
+  // Phases as bands, restarts as dashed lines, unless they are too close together.
   function marks({ bottom, x }, table, length) {
     if (x(length) - x(0) < 6) return "";
     const rows = `y="${MARGIN.top - 10}" height="${bottom - MARGIN.top + 10}"`;
@@ -272,7 +272,7 @@ const live = (() => {
       const value = settings[name];
       slider.setAttribute(
         "aria-valuetext",
-        Number.isNaN(value) ? "no number" : text(value),
+        Number.isNaN(value) ? "not a number" : text(value),
       );
     }
   }
@@ -313,7 +313,7 @@ const live = (() => {
     return item;
   }
 
-  // One line, which may break after its first parenthesis and at its spaces alone.
+  // One line, which may break only after its first parenthesis and at its spaces.
   function showLine(line) {
     const words = line.split(/(?<=^oc\.\w+\()|(?= )/).map(unbroken);
     byId("line").replaceChildren(...words);
@@ -374,13 +374,14 @@ const live = (() => {
       await navigator.clipboard.writeText(byId("line").textContent);
       byId("copy").textContent = "Copied";
     } catch {
-      // Not allowed here: the line is selected, for the keys of the reader.
+      // The browser does not allow it: select the line, so that the reader can copy it.
       getSelection().selectAllChildren(byId("line"));
       byId("copy").textContent = "Press Ctrl+C";
     }
   }
 
-  // The address keeps what is typed, written at rest: browsers limit how often.
+  // Write what is typed to the address. Wait until typing stops, because browsers limit
+  // how often the address may change.
   function save() {
     clearTimeout(saving);
     saving = setTimeout(() => {

@@ -31,13 +31,15 @@ const schedules = (() => {
 
   const total = (table) => table.at(-1).end;
 
-  // At a boundary the new phase counts; past the end the last value holds.
+  // Where two phases meet, the value is that of the second. Past the end the last value
+  // holds.
   function value(table, count) {
     const now = Math.min(Math.max(count, 0), total(table));
     return valueIn(table.find((phase) => now < phase.end) ?? table.at(-1), now);
   }
 
-  // From the nearer end of the phase, so that both ends are exact.
+  // Measured from the nearer end of the phase, so that both ends are exact. The library
+  // does the same in float32; here the numbers are doubles.
   function valueIn({ name, start, end, from, to }, count) {
     let gone = (count - start) / (end - start);
     let left = (end - count) / (end - start);
@@ -45,13 +47,15 @@ const schedules = (() => {
     return gone < left ? from + (to - from) * gone : to + (from - to) * left;
   }
 
-  // The squared sine of half the angle: 1 - cos would cancel near the ends.
+  // The squared sine of half the angle is the weight of the farther end. 1 - cos would
+  // cancel near the ends.
   function eased(gone, left) {
     const small = Math.sin((Math.PI / 2) * Math.min(gone, left)) ** 2;
     return gone < left ? [small, 1 - small] : [1 - small, small];
   }
 
-  // Every count of a short schedule; of a long one so many that no corner is missed.
+  // Every count of a short schedule. Of a long schedule, the ends of every phase and
+  // evenly spaced counts between them.
   function points(table, most = 1200) {
     const share = Math.max(8, Math.ceil(most / table.length));
     const last = total(table);
@@ -73,7 +77,8 @@ const schedules = (() => {
     );
   }
 
-  // What the library would refuse: a sentence, and the settings it is about; or null.
+  // If the library would refuse the settings: a sentence, and the names of the settings
+  // that are wrong. Otherwise null.
   function mistake(settings) {
     const { peak, floor, length, cycles, warmup, hold } = settings;
     if (!(peak >= SMALLEST_RATE && peak <= LARGEST_RATE)) {
@@ -161,7 +166,8 @@ const schedules = (() => {
     return `oc.${builder}(${given.map((pair) => pair.join("=")).join(", ")})`;
   }
 
-  // No builder has a hold in each cycle, so the parts of one are joined many times.
+  // No builder has a hold in each cycle, so the parts of one cycle are joined many
+  // times.
   function joined({ peak, floor, length, cycles, warmup, hold }) {
     const [top, low] = [rateText(peak), rateText(floor)];
     const decay = length - warmup - hold;
@@ -173,14 +179,15 @@ const schedules = (() => {
     return `oc.join(*[${parts.filter(Boolean).join(", ")}] * ${stepsText(cycles)})`;
   }
 
-  // A Python float of fewest digits, 0.1 or 3e-4.
+  // The shortest Python float, 0.1 or 3e-4.
   function rateText(rate) {
     const plain = Number.isInteger(rate) ? `${rate}.0` : String(rate);
     const scientific = rate.toExponential().replace("+", "");
     return scientific.length < plain.length ? scientific : plain;
   }
 
-  // The float32 nearest to a value, in the fewest digits that are read as it.
+  // The float32 nearest to a value, in the fewest digits that read back as the same
+  // float32.
   function float32Text(value) {
     const stored = Math.fround(value);
     let digits = 1;
@@ -194,7 +201,7 @@ const schedules = (() => {
   const PYTHON_NUMBER = /^\s*[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i;
   const GROUPED = /^\s*\d{1,3}(,\d{3})+\s*$/; // 10,000, as this page writes it too
 
-  // What was typed, as Python would read it; NaN where it is no number.
+  // What was typed, as Python would read it. NaN if it is not a number.
   const number = (text) =>
     PYTHON_NUMBER.test(text) || GROUPED.test(text)
       ? Number(text.replace(/[_,]/g, ""))

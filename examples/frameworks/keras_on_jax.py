@@ -31,7 +31,7 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
 
     @classmethod
     def from_config(cls, config):
-        return cls(oc.from_dict(config))
+        return cls(oc.Schedule.from_dict(config))
 
 
 def compile_with(model, optimizer):

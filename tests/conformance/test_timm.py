@@ -75,7 +75,7 @@ def test_a_warm_up_over_the_cosine_agrees():
         theirs = used(peak, length, floor, warmup_t=warmup, warmup_lr_init=start)
         ramp = oc.linear(start, peak, steps=warmup)
         body = oc.cosine_annealing_schedule(peak, length, end_value=floor)
-        schedule = oc.join(ramp, oc.retime(body, offset=warmup))
+        schedule = oc.join(ramp, oc.shift(body, warmup))
         assert distance(schedule, theirs, peak) <= TOLERANCE, schedule
 
 
@@ -211,7 +211,7 @@ def test_a_warm_up_over_cycles_agrees():
         )
         ramp = oc.linear(start, peak, steps=warmup)
         body = six_cycles(peak, floor, decay, first, 2)
-        schedule = oc.splice(ramp, warmup, oc.retime(body, offset=warmup))
+        schedule = oc.splice(ramp, warmup, oc.shift(body, warmup))
         assert distance(schedule, theirs, peak) <= TOLERANCE, schedule
 
 

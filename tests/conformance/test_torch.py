@@ -67,7 +67,7 @@ def test_cosine_annealing_lr_stepped_once_an_epoch_is_a_staircase():
         epochs, updates = steps(rng, 1, 40), steps(rng, 1, 20)
         by_epoch = used(CosineAnnealingLR(sgd(peak), epochs, floor))
         theirs = by_epoch.repeat(updates)[: COUNTS.size]
-        schedule = oc.retime(swinging(peak, floor, epochs), every=updates)
+        schedule = oc.staircase(swinging(peak, floor, epochs), updates)
         assert distance(schedule, theirs, peak) <= TOLERANCE, schedule
 
 

@@ -34,7 +34,7 @@ def waves(peak, floor, length, number):
     say the same, but float32 rounds that length, and hundreds of them add it up.
     """
     half_wave = oc.cosine(peak, floor, steps=length)
-    return oc.retime(oc.join(half_wave, after="mirror"), stretch=1 / (2 * number))
+    return oc.stretch(oc.join(half_wave, after="mirror"), 1 / (2 * number))
 
 
 def test_cosine_agrees_until_its_end():
@@ -99,7 +99,7 @@ def test_the_variant_that_starts_above_0_reads_one_step_ahead(by_rate):
         )
         ramp = oc.linear(0.0, peak, steps=warmup)
         curve = oc.join(ramp, waves(peak, floor, total - warmup, number))
-        schedule = oc.retime(curve, offset=1)
+        schedule = oc.shift(curve, 1)
         assert distance(schedule, theirs, peak) <= STRETCHED, schedule
 
 
@@ -123,7 +123,7 @@ def hard_restarts(peak, warmup, total, number):
     """Cycles of the whole length, sped up: so every restart is exact."""
     length = total - warmup
     cycles = oc.join(oc.cosine(peak, 0.0, steps=length), after="repeat")
-    cycles = oc.retime(cycles, stretch=1 / number)
+    cycles = oc.stretch(cycles, 1 / number)
     ended = oc.splice(cycles, length, oc.constant(0.0, steps=1))
     return oc.join(oc.linear(0.0, peak, steps=warmup), ended)
 
@@ -204,7 +204,7 @@ def test_warmup_stable_decay_agrees_with_the_named_curve(decay_type, shape, by_t
             decay_steps=decay,
             init_value=floor,
             end_value=floor,
-            decay_shape=shape,
+            shape=shape,
         )
         assert distance(schedule, theirs, peak) <= TOLERANCE, schedule
 
@@ -219,7 +219,7 @@ def decaying(decay_type, peak, floor, length):
 def warming_up(warmup_type, peak, floor, length):
     """The decay of that type, read backwards."""
     decay = decaying(warmup_type, peak, floor, length)
-    return oc.retime(oc.join(decay, after="mirror"), offset=length)
+    return oc.shift(oc.join(decay, after="mirror"), length)
 
 
 @pytest.mark.parametrize("decay_type", ["linear", "cosine", "1-sqrt"])

@@ -166,7 +166,7 @@ class Contract:
         assert run.traces == 1
 
     @pytest.mark.parametrize("edit", EDITS)
-    def test_another_future_traces_once_and_leaves_no_gap(self, edit):
+    def test_an_edit_traces_at_most_once_and_leaves_no_gap(self, edit):
         run = self.Run(WRAPPERS["chain"](injected()))
         for _ in range(12):
             run.update()

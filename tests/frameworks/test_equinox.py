@@ -130,9 +130,10 @@ def test_a_schedule_is_a_traced_argument_of_a_filtered_function():
 def test_a_filtered_gradient_reaches_the_rates_and_leaves_the_lengths():
     schedule = jax.tree.map(jnp.asarray, oc.linear(0.3, 0.1, steps=4))
     gradient = eqx.filter_grad(lambda schedule: schedule(jnp.int32(1)))(schedule)
-    np.testing.assert_allclose(gradient.init_values, [0.75], rtol=1e-6)
-    np.testing.assert_allclose(gradient.end_values, [0.25], rtol=1e-6)
-    assert gradient.ends.whole is None
+    assert gradient.node.integers is gradient.node.after is None
+    rows = schedule.node._replace(floats=gradient.node.floats).rows
+    np.testing.assert_allclose(rows.init_value, [0.75], rtol=1e-6)
+    np.testing.assert_allclose(rows.end_value, [0.25], rtol=1e-6)
 
 
 def test_a_population_trains_along_a_schedule_for_each_member():

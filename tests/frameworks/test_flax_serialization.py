@@ -39,15 +39,16 @@ KINDS: dict[str, tuple[Any, Any]] = {
     ),
     "repeating": (REPEATED, TWO),
     "mirroring": (MIRRORED, oc.join(TWO / 3, after="repeat")),
-    "read ahead": (oc.retime(HELD, offset=1), oc.retime(HELD / 2, every=3)),
-    "stairs": (oc.retime(HELD, every=3), oc.retime(HELD / 2, stretch=0.7)),
-    "stretched": (oc.retime(HELD, stretch=2.75), oc.retime(HELD / 2, offset=-4)),
+    "read ahead": (oc.shift(HELD, 1), oc.stretch(HELD / 2, 0.7)),
+    "stairs": (oc.staircase(HELD, 3), oc.staircase(REPEATED / 2, 7)),
+    "restarts read ahead": (oc.shift(REPEATED, 1), oc.stretch(MIRRORED, 0.7)),
+    "stretched": (oc.stretch(HELD, 2.75), oc.shift(HELD / 2, -4)),
     "spliced": (
         oc.splice(REPEATED, 5, oc.linear(0.1, 0.0, steps=9)),
         oc.splice(TWO, 9, oc.join(oc.cosine(1.0, 0.0, steps=2), after="repeat")),
     ),
     "cooled down": (
-        oc.cooldown(HELD, at_step=11, steps=6, shape="sqrt"),
+        oc.cooldown(HELD, at_step=11, steps=6, shape="1-sqrt"),
         oc.cooldown(HELD / 3, at_step=2, steps=1),
     ),
     "extended": (
@@ -59,10 +60,8 @@ KINDS: dict[str, tuple[Any, Any]] = {
         MIRRORED * oc.join(oc.cosine(0.5, 0.25, steps=3), after="repeat"),
     ),
     "all of them": (
-        oc.splice(oc.retime(REPEATED * HELD, stretch=1.5), 8, oc.retime(HELD, every=2)),
-        oc.splice(
-            oc.retime(MIRRORED * (HELD / 2), every=2), 1, oc.retime(HELD, offset=3)
-        ),
+        oc.splice(oc.stretch(REPEATED * HELD, 1.5), 8, oc.staircase(HELD, 2)),
+        oc.splice(oc.shift(MIRRORED * (HELD / 2), 2), 1, oc.staircase(TWO, 3)),
     ),
 }
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -155,8 +154,9 @@ def test_a_state_dict_names_what_it_holds_and_restores_it():
     schedules = state_dict["1"]["schedules"]
     assert set(schedules) == {"learning_rate", "weight_decay"}
     assert set(schedules["learning_rate"]) == {"first", "second"}
-    ends = schedules["learning_rate"]["first"]["ends"]["whole"]
-    np.testing.assert_array_equal(ends, [4, 7, 30])
+    table = schedules["learning_rate"]["first"]
+    assert set(table) == {"integers", "floats", "after"}
+    np.testing.assert_array_equal(table["integers"][0], [4, 7, 30])
     target = optimizer(MIRRORED * MIRRORED).init(params())
     assert_same_bits(serialization.from_state_dict(target, state_dict), saved)
 
@@ -174,7 +174,9 @@ def test_a_schedule_by_itself_is_saved_and_restored_once_an_optimizer_was_made()
 def test_a_curve_of_another_structure_is_refused(saved, configured):
     data = serialization.to_bytes(optimizer(KINDS[saved][0]).init(params()))
     target = optimizer(KINDS[configured][0]).init(params())
-    with pytest.raises(ValueError, match=r"what was saved has .* with set_schedules"):
+    with pytest.raises(
+        ValueError, match=r"saved schedule has the fields .* with set_schedules"
+    ):
         serialization.from_bytes(target, data)
 
 

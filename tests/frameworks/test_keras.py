@@ -27,7 +27,7 @@ REPEATED = oc.cosine_restarts_schedule(0.3, 7, cycle_warmup_steps=2)
 CURVES = {
     "held": HELD,
     "repeating": REPEATED,
-    "retimed": oc.retime(HELD, offset=1),
+    "read ahead": oc.shift(HELD, 1),
     "spliced": oc.cooldown(REPEATED, at_step=8, steps=6),
     "product": REPEATED * oc.linear(1.0, 0.25, steps=60),
 }
@@ -93,7 +93,7 @@ def test_a_model_is_saved_and_loaded_with_its_schedule_and_goes_on(name, tmp_pat
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     config = loaded.optimizer.get_config()["learning_rate"]["config"]
-    assert oc.from_dict(config) == CURVES[name]
+    assert oc.Schedule.from_dict(config) == CURVES[name]
     record = fit(loaded, 6)
     assert record.counts == list(range(6, 12))
     assert_rates(record.applied, CURVES[name], range(6, 12))
@@ -104,7 +104,7 @@ def test_the_configuration_of_an_optimizer_goes_through_json(name):
     config = keras.optimizers.serialize(keras.optimizers.AdamW(Rate(CURVES[name])))
     optimizer = keras.optimizers.deserialize(json.loads(json.dumps(config)))
     rate = optimizer.get_config()["learning_rate"]["config"]
-    assert oc.from_dict(rate) == CURVES[name]
+    assert oc.Schedule.from_dict(rate) == CURVES[name]
 
 
 def test_one_trace_serves_a_whole_fit():
@@ -130,7 +130,7 @@ def test_another_course_begins_where_the_model_is_compiled_again():
 
 
 def test_with_accumulation_keras_counts_batches_and_stairs_count_updates():
-    schedule = oc.retime(HELD, every=2)
+    schedule = oc.staircase(HELD, 2)
     optimizer = keras.optimizers.SGD(Rate(schedule), gradient_accumulation_steps=2)
     record = fit(model_with(optimizer), 12)
     assert record.applied[::2] == [0] * 6

@@ -106,16 +106,14 @@ def test_a_restored_train_state_goes_on_along_the_saved_curve_to_the_bit():
     contract.assert_close(run.opt_state, saved.opt_state, 0)
 
 
-def test_a_state_that_was_cooled_down_is_restored_into_one_that_was_too():
+def test_a_state_that_was_cooled_down_is_restored_into_a_fresh_one():
     saved = trained(CURVE, 8)
     cooled = oc.cooldown(CURVE, at_step=8, steps=5)
     saved.holder = oc.set_schedules(saved.holder, learning_rate=cooled)
     saved.update()
     data = serialization.to_bytes(saved.holder)
     run = trained(OTHER, 0)
-    same_structure = oc.cooldown(OTHER, at_step=0, steps=1)
-    target = oc.set_schedules(run.holder, learning_rate=same_structure)
-    run.holder = serialization.from_bytes(target, data)
+    run.holder = serialization.from_bytes(run.holder, data)
     assert oc.get_schedules(run.holder)["learning_rate"] == cooled
     run.update()
     assert_rate(run, cooled, 9)

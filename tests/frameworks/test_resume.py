@@ -118,7 +118,7 @@ def saved(folder: pathlib.Path) -> tuple[dict[str, Any], oc.Schedule]:
                 state=ocp.args.StandardRestore(), curves=ocp.args.JsonRestore()
             ),
         )
-    return newest.state, oc.from_dict(newest.curves["learning_rate"])
+    return newest.state, oc.Schedule.from_dict(newest.curves["learning_rate"])
 
 
 def assert_same_bits(one: pathlib.Path, other: pathlib.Path) -> None:
