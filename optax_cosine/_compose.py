@@ -22,7 +22,7 @@ from optax_cosine._node import (
     staircase_node,
     stretch_node,
 )
-from optax_cosine._schedule import Schedule, check_schedule
+from optax_cosine._schedule import Schedule, check_schedule, to_schedule
 from optax_cosine._table import AFTER, Table, concatenate, pad_table
 from optax_cosine._time import (
     LARGEST,
@@ -89,7 +89,7 @@ def join(*schedules: Schedule, after: After = "hold") -> Schedule:
             )
     _check_total(nodes, "joined")
     if after == "hold":
-        return Schedule(join_nodes(nodes))
+        return to_schedule(join_nodes(nodes))
     tables = [*filter(is_held_table, nodes)]
     if len(tables) < len(nodes):
         raise ValueError(
@@ -98,7 +98,7 @@ def join(*schedules: Schedule, after: After = "hold") -> Schedule:
         )
     table = concatenate(tables)
     code = read_only(np.array(AFTER.index(after), np.int32))
-    return Schedule(table._replace(after=code))
+    return to_schedule(table._replace(after=code))
 
 
 def is_known_endless(node: Node) -> bool:
@@ -158,7 +158,7 @@ def splice_checked(before: Node, at_step: Scalar, then: Node) -> Schedule:
                 "the spliced schedule must end by step 2**31 - 1, ends at "
                 f"{shorten(math.ceil(total))}."
             )
-    return Schedule(splice_nodes(before, to_free_time(at_step), then))
+    return to_schedule(splice_nodes(before, to_free_time(at_step), then))
 
 
 @answer_wrong_keywords
@@ -197,7 +197,7 @@ def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
                 f"steps={steps!r} takes the end of the schedule to step "
                 f"{math.ceil(total)}, past 2**31 - 1."
             )
-    return Schedule(shift_node(node, _signed_time(steps)))
+    return to_schedule(shift_node(node, _signed_time(steps)))
 
 
 def _signed_time(steps: Scalar) -> Time:
@@ -242,7 +242,7 @@ def stretch(schedule: Schedule, factor: ArrayLike) -> Schedule:
                 f"factor={factor!r} takes the end of the schedule to step "
                 f"{math.ceil(total)}, past 2**31 - 1."
             )
-    return Schedule(stretch_node(node, numerator, denominator))
+    return to_schedule(stretch_node(node, numerator, denominator))
 
 
 def _ratio_of_times(factor: Scalar) -> tuple[Time, Time]:
@@ -291,7 +291,7 @@ def staircase(schedule: Schedule, every: ArrayLike) -> Schedule:
     """
     node = check_schedule("schedule", schedule)
     every = check_steps("every", every)
-    return Schedule(staircase_node(node, to_free_time(every).whole))
+    return to_schedule(staircase_node(node, to_free_time(every).whole))
 
 
 def stack(schedules: Iterable[Schedule]) -> Schedule:
@@ -337,7 +337,7 @@ def stack(schedules: Iterable[Schedule]) -> Schedule:
                 f"schedules[{index}] must be combined as schedules[0] is, "
                 f"{members[0]!r}, to be stacked with it, got {members[index]!r}."
             )
-    return Schedule(jax.tree.map(_stack, *nodes, is_leaf=_is_table))
+    return to_schedule(jax.tree.map(_stack, *nodes, is_leaf=_is_table))
 
 
 def _is_table(node: object) -> bool:

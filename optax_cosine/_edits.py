@@ -8,7 +8,7 @@ from optax_cosine._compose import is_known_endless, splice_checked
 from optax_cosine._display import shorten
 from optax_cosine._node import Node, end_of, extend_node
 from optax_cosine._parts import Shape, check_shape
-from optax_cosine._schedule import Schedule, check_schedule
+from optax_cosine._schedule import Schedule, check_schedule, to_schedule
 from optax_cosine._table import COSINE, LINEAR, build_table, single_row, value_dtype
 from optax_cosine._time import (
     add,
@@ -79,7 +79,7 @@ def cooldown(
     """
     at_step = check_steps("at_step", at_step, least=0)
     node = _on_host_if_known(schedule)
-    value = Schedule(node)(at_step)
+    value = to_schedule(node)(at_step)
     end_value = check_rate("end_value", end_value)
     dtype = value_dtype([value, end_value])
     check_not_above("schedule(at_step)", value, "end_value", end_value, dtype)
@@ -140,7 +140,7 @@ def extend(
     # Traced numbers may leave nothing to stretch; at least one step is left.
     one = from_exact(np.array(1), dtype)
     steps, counts = (maximum(add(x, -start), one) for x in (end, total))
-    return Schedule(extend_node(node, start, steps, counts))
+    return to_schedule(extend_node(node, start, steps, counts))
 
 
 @answer_wrong_keywords
@@ -196,7 +196,7 @@ def rewarm(
     """
     at_step = check_steps("at_step", at_step, least=0)
     node = _on_host_if_known(schedule)
-    value = Schedule(node)(at_step)
+    value = to_schedule(node)(at_step)
     peak = check_rate("peak_value", peak_value)
     end_value = check_rate("end_value", end_value)
     dtype = value_dtype([value, peak, end_value])
@@ -235,7 +235,7 @@ def _check_not_below(value: Scalar, peak: Scalar, dtype: np.dtype) -> None:
 def _check_rest(node: Node, at_step: Scalar, total_steps: Scalar) -> None:
     if is_known_endless(node):
         raise ValueError(
-            f"an endless schedule cannot be extended, got {Schedule(node)!r}: to "
+            f"an endless schedule cannot be extended, got {to_schedule(node)!r}: to "
             "change its course use rewarm or cooldown."
         )
     if is_traced(at_step):

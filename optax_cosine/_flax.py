@@ -9,7 +9,7 @@ from collections.abc import Set
 from typing import Any
 
 from optax_cosine._arrays import Pytree
-from optax_cosine._schedule import Schedule
+from optax_cosine._schedule import Schedule, to_schedule
 from optax_cosine._state import ScheduleMap
 from optax_cosine._time import Time
 
@@ -34,7 +34,7 @@ def register_with_flax_if_imported() -> None:
         ScheduleMap: lambda nodes: ScheduleMap.tree_unflatten(
             tuple(nodes), nodes.values()
         ),
-        Schedule: lambda children: Schedule(**children),
+        Schedule: lambda children: to_schedule(**children),
         Time: lambda children: Time(**children),
     }
     for kind, make in makers.items():

@@ -15,7 +15,7 @@ from optax_cosine._restarts import (
     restarts_table,
     round_share,
 )
-from optax_cosine._schedule import Schedule
+from optax_cosine._schedule import Schedule, to_schedule
 from optax_cosine._table import (
     COSINE,
     HOLD,
@@ -118,7 +118,7 @@ def cosine_annealing_schedule(
     dtype = value_dtype(values)
     check_not_above("init_value", values[0], "end_value", values[1], dtype)
     steps = check_steps("decay_steps", decay_steps)
-    return Schedule(
+    return to_schedule(
         single_row(steps, COSINE, *values, check_positive("exponent", exponent))
     )
 
@@ -183,7 +183,7 @@ def warmup_cosine_annealing_schedule(
         "hold_steps": check_steps("hold_steps", hold_steps, least=0),
     }
     exponent = check_positive("exponent", exponent)
-    return Schedule(
+    return to_schedule(
         build_table(
             _allocate(total, lengths, dtype),
             [LINEAR, LINEAR, COSINE],
@@ -247,7 +247,7 @@ def cosine_one_cycle_schedule(
     end = check_rate(final, _divide_rate(start, final_div_factor))
     dtype = value_dtype([peak])
     check_not_above("peak_value", peak, final, end, dtype)
-    return Schedule(
+    return to_schedule(
         build_table(
             _allocate(total, {"up": up}, dtype),
             [COSINE, COSINE],
@@ -320,7 +320,7 @@ def warmup_stable_decay_schedule(
     warmup = check_steps("warmup_steps", warmup_steps, least=0)
     decay = check_steps("decay_steps", decay_steps, least=0)
     row_shape, time_exponent = check_shape(shape)
-    return Schedule(
+    return to_schedule(
         build_table(
             _allocate_around(total, warmup, decay, dtype),
             [LINEAR, LINEAR, row_shape],
@@ -419,7 +419,7 @@ def cosine_restarts_schedule(
         dtype,
     )
     after = REPEAT if is_endless else HOLD
-    return Schedule(restarts_table(lengths, warmup, init, peaks, ends, after))
+    return to_schedule(restarts_table(lengths, warmup, init, peaks, ends, after))
 
 
 def _check_rates(

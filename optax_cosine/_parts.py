@@ -4,7 +4,7 @@ from typing import Literal, TypeAlias
 
 from jax.typing import ArrayLike
 
-from optax_cosine._schedule import Schedule
+from optax_cosine._schedule import Schedule, to_schedule
 from optax_cosine._table import COSINE, LINEAR, single_row
 from optax_cosine._validation import (
     answer_wrong_keywords,
@@ -142,7 +142,7 @@ def constant(value: ArrayLike, *, steps: ArrayLike) -> Schedule:
         0.0003
     """
     value = check_rate("value", value)
-    return Schedule(single_row(check_length("steps", steps), LINEAR, value, value))
+    return to_schedule(single_row(check_length("steps", steps), LINEAR, value, value))
 
 
 def _part(
@@ -153,7 +153,7 @@ def _part(
     exponent: ArrayLike,
     time_exponent: ArrayLike,
 ) -> Schedule:
-    return Schedule(
+    return to_schedule(
         single_row(
             check_length("steps", steps),
             shape,

@@ -6,7 +6,7 @@ from typing import Any
 from optax_cosine._display import curve_of, evenly_spaced_counts, lap_of
 from optax_cosine._node import is_endless
 from optax_cosine._picture import Curve, draw, label_axis, new_axis
-from optax_cosine._schedule import Schedule, check_schedule, known_node
+from optax_cosine._schedule import Schedule, check_schedule, known_node, to_schedule
 from optax_cosine._time import LARGEST
 from optax_cosine._validation import check_count
 
@@ -83,7 +83,7 @@ def _label(index: int, schedule: Callable) -> str:
 def _known(schedule: Any) -> Callable:
     if isinstance(schedule, Schedule):
         check_schedule("schedules", schedule)
-        return Schedule(known_node(schedule))
+        return to_schedule(known_node(schedule))
     if not callable(schedule):
         raise TypeError(f"plot draws schedules, got {schedule!r}.")
     return schedule

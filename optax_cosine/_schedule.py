@@ -98,8 +98,14 @@ class Schedule:
     # NumPy leaves `number * schedule` to `__rmul__`.
     __array_ufunc__ = None
 
-    def __init__(self, node: Node):
-        self._node = node
+    _node: Node
+
+    def __new__(cls, *_, **__):
+        """Refuses: the functions of this library build schedules."""
+        raise TypeError(
+            "a schedule is built by a function, such as cosine(0.1, 0.0, steps=100), "
+            "cosine_annealing_schedule(0.1, 100), or Schedule.from_dict(...)."
+        )
 
     @property
     def node(self) -> Node:
@@ -201,14 +207,14 @@ class Schedule:
             >>> oc.Schedule.from_dict(json.loads(text)) == schedule
             True
         """
-        return cls(from_dict(values))
+        return to_schedule(from_dict(values))
 
     # --- Operators ---
 
     def __mul__(self, factor: "Schedule | ArrayLike") -> "Schedule":
         if isinstance(factor, Schedule):
             nodes = check_schedule("schedule", self), check_schedule("factor", factor)
-            return Schedule(Product(*nodes))
+            return to_schedule(Product(*nodes))
         if not _is_number(factor):
             return NotImplemented
         return self._scale(operator.mul, "factor", factor)
@@ -227,7 +233,7 @@ class Schedule:
 
     def _scale(self, operation: Callable, name: str, number: ArrayLike) -> "Schedule":
         scaling = _scaling(operation, name, check_rate(name, number))
-        return Schedule(map_rates(self._node, scaling))
+        return to_schedule(map_rates(self._node, scaling))
 
     def __add__(self, other: object) -> "Schedule":
         raise TypeError(
@@ -283,9 +289,13 @@ class Schedule:
     @classmethod
     def tree_unflatten(cls, _: None, children: tuple[Node]) -> "Schedule":
         """Of any leaves: JAX maps trees of anything into this class."""
-        schedule = object.__new__(cls)
-        schedule._node = children[0]
-        return schedule
+        return to_schedule(children[0])
+
+
+def to_schedule(node: Node) -> Schedule:
+    schedule = object.__new__(Schedule)
+    schedule._node = node
+    return schedule
 
 
 def _restore(node: Node) -> Schedule:
@@ -293,7 +303,7 @@ def _restore(node: Node) -> Schedule:
     for leaf in jax.tree.leaves(node):
         if isinstance(leaf, np.ndarray):
             read_only(leaf)
-    return Schedule(node)
+    return to_schedule(node)
 
 
 def _content(node: Node) -> Hashable | None:

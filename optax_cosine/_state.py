@@ -13,7 +13,7 @@ import numpy as np
 
 from optax_cosine._arrays import Pytree, is_traced, read_only, to_numpy
 from optax_cosine._node import batch_shape_of
-from optax_cosine._schedule import Schedule
+from optax_cosine._schedule import Schedule, to_schedule
 from optax_cosine._table import LINEAR, single_row
 from optax_cosine._time import Time
 from optax_cosine._validation import check_rate
@@ -32,7 +32,7 @@ class ScheduleMap(Mapping[str, Any]):
         self._nodes = {name: schedules[name].node for name in sorted(schedules)}
 
     def __getitem__(self, name: str) -> Schedule:
-        return Schedule(self._nodes[name])
+        return to_schedule(self._nodes[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._nodes)
@@ -72,7 +72,7 @@ class InjectSchedulesState(NamedTuple):
 
 def number_as_schedule(name: str, value: Any) -> Schedule:
     value = check_rate(name, value)
-    return Schedule(single_row(1, LINEAR, value, value))
+    return to_schedule(single_row(1, LINEAR, value, value))
 
 
 def is_float(value: Any) -> bool:
