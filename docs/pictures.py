@@ -46,9 +46,7 @@ def gallery() -> None:
 def shapes() -> None:
     lengths = {"warmup_steps": 100, "decay_steps": 400}
     curves = {
-        shape: oc.warmup_stable_decay_schedule(
-            PEAK, TOTAL, **lengths, shape=shape
-        )
+        shape: oc.warmup_stable_decay_schedule(PEAK, TOTAL, **lengths, shape=shape)
         for shape in ("cosine", "linear", "1-sqrt")
     }
     _, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")

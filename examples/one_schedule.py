@@ -2,7 +2,7 @@
 
 A network learns handwritten digits. One warm-up-cosine curve, scaled, is the learning
 rate, layer by layer, and the decoupled weight decay; a rising cosine is the momentum,
-and another the decay of a moving average of the weights. All of them travel in one
+and another the decay of a moving average of the weights. All of them are stored in one
 optimizer state and follow its one count. Prints what was applied, and how well the
 weights and their average do.
 """
@@ -20,7 +20,8 @@ from tqdm import trange
 
 import optax_cosine as oc
 
-LAYERS = {"input": 0.3, "output": 1.0}  # the rate of each, as a part of the whole
+# The rate of each layer, as a fraction of the schedule.
+LAYERS = {"input": 0.3, "output": 1.0}
 BATCH_SIZE = 64
 
 

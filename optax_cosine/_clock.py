@@ -17,6 +17,7 @@ from optax_cosine._time import (
     LARGEST,
     Time,
     add,
+    from_exact,
     maximum,
     scale,
     to_exact,
@@ -83,6 +84,9 @@ def _cast(clock: Clock, dtype: np.dtype) -> list[Time]:
 
 def count_at(clock: Clock, step: Time) -> Time:
     """The first count at which a step is read. Of a staircase, a whole one."""
+    if is_known(clock, step) and not np.ndim(step.whole):
+        count = host_clock(clock).count_at(to_exact(step).item())
+        return from_exact(np.array(min(count, LARGEST), object), step.frac.dtype)
     every, (at_count, at_step, steps, counts) = clock[0], _cast(clock, step.frac.dtype)
     count = add(at_count, scale(add(step, -at_step), counts, steps))
     count = maximum(

@@ -1,7 +1,8 @@
 """Schedules from schedules: in sequence, on another clock, many at once."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from fractions import Fraction
 from typing import Literal, TypeAlias
 
 import jax
@@ -10,9 +11,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from optax_cosine._arrays import Numbers, Scalar, is_known, is_traced, read_only
-from optax_cosine._display import shorten
+from optax_cosine._clock import Steps
 from optax_cosine._node import (
     Node,
+    Product,
     end_of,
     is_endless,
     is_held_table,
@@ -23,7 +25,15 @@ from optax_cosine._node import (
     stretch_node,
 )
 from optax_cosine._schedule import Schedule, check_schedule, to_schedule
-from optax_cosine._table import AFTER, Table, concatenate, pad_table
+from optax_cosine._table import (
+    AFTER,
+    LINEAR,
+    Table,
+    concatenate,
+    is_held,
+    pad_table,
+    single_row,
+)
 from optax_cosine._time import (
     LARGEST,
     Time,
@@ -34,6 +44,7 @@ from optax_cosine._time import (
     to_time,
 )
 from optax_cosine._validation import (
+    SHORTEST,
     answer_wrong_keywords,
     check_choice,
     check_positive,
@@ -87,7 +98,7 @@ def join(*schedules: Schedule, after: After = "hold") -> Schedule:
                 f"schedules[{index}] must have an end: only the last of a join that "
                 f"holds may go on for ever, got {schedules[index]!r}."
             )
-    _check_total(nodes, "joined")
+    _check_end(sum(map(_exact_end, nodes)), "the joined schedules")
     if after == "hold":
         return to_schedule(join_nodes(nodes))
     tables = [*filter(is_held_table, nodes)]
@@ -106,13 +117,19 @@ def is_known_endless(node: Node) -> bool:
     return not is_traced(endless) and bool(np.any(endless))
 
 
-def _check_total(nodes: Sequence[Node], how: str) -> None:
-    known = [x for x in nodes if is_known(x) and not is_known_endless(x)]
-    total = sum(to_exact(end_of(node)).item() for node in known)
-    if total > LARGEST:
+def _exact_end(node: Node) -> Steps:
+    """When a schedule ends; 0 if that is not known, or if it never ends."""
+    known = is_known(node) and not is_known_endless(node)
+    return to_exact(end_of(node)).item() if known else 0
+
+
+def _check_end(total: Steps, what: str) -> None:
+    # A fraction of a step beyond is a rounding of decimals, and is cut.
+    if 0 < total < SHORTEST:
+        raise ValueError(f"{what} must take 1e-6 steps or more, got {float(total)!r}.")
+    if math.floor(total) > LARGEST:
         raise ValueError(
-            f"schedules must end by step 2**31 - 1 when {how}, end at "
-            f"{math.ceil(total)}."
+            f"{what} must end by step 2**31 - 1, and would end at {math.ceil(total)}."
         )
 
 
@@ -151,13 +168,8 @@ def splice(before: Schedule, at_step: ArrayLike, then: Schedule) -> Schedule:
 
 def splice_checked(before: Node, at_step: Scalar, then: Node) -> Schedule:
     """The spliced schedule, unless it ends too late."""
-    if not is_traced(at_step) and is_known(then) and not is_known_endless(then):
-        total = at_step + to_exact(end_of(then)).item()
-        if total > LARGEST:
-            raise ValueError(
-                "the spliced schedule must end by step 2**31 - 1, ends at "
-                f"{shorten(math.ceil(total))}."
-            )
+    if not is_traced(at_step):
+        _check_end(at_step + _exact_end(then), "the spliced schedule")
     return to_schedule(splice_nodes(before, to_free_time(at_step), then))
 
 
@@ -191,20 +203,32 @@ def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
     """
     node = check_schedule("schedule", schedule)
     steps = check_signed_steps("steps", steps)
-    if not is_traced(steps) and is_known(node) and not is_known_endless(node):
-        if (total := to_exact(end_of(node)).item() - steps) > LARGEST:
-            raise ValueError(
-                f"steps={steps!r} takes the end of the schedule to step "
-                f"{math.ceil(total)}, past 2**31 - 1."
-            )
-    return to_schedule(shift_node(node, _signed_time(steps)))
+    if not is_traced(steps) and steps == 0:
+        return schedule
+    if is_traced(steps):
+        ahead, wait = (jnp.maximum(x, 0) for x in (steps, -steps))
+    else:
+        ahead, wait = max(steps, 0), max(-steps, 0)
+        _check_end(_exact_end(node) + wait, f"a schedule shifted by {steps}")
+    if not _may_start_early(node):
+        # The difference of the two is `steps`: at most one of them is not 0.
+        return to_schedule(shift_node(node, to_free_time(ahead) - to_free_time(wait)))
+    # What was read ahead already must not come back while the schedule waits.
+    first = schedule(0)
+    held = single_row(1, LINEAR, first, first)
+    return splice_checked(held, wait, shift_node(node, to_free_time(ahead)))
 
 
-def _signed_time(steps: Scalar) -> Time:
-    if not is_traced(steps):
-        return to_free_time(steps)
-    # At most one of the two is not 0.
-    return to_free_time(jnp.maximum(steps, 0)) - to_free_time(jnp.maximum(-steps, 0))
+def _may_start_early(node: Node) -> bool:
+    """Whether a row of a table that ends may play before its clock is at step 0."""
+    match node:
+        case Table():
+            start = node.rows.clock_start.whole[..., 0]
+            return is_held(node) and not (is_known(start) and bool(start >= 0))
+        case Product(first, second):
+            return _may_start_early(first) or _may_start_early(second)
+        case _:
+            return False
 
 
 @answer_wrong_keywords
@@ -235,13 +259,11 @@ def stretch(schedule: Schedule, factor: ArrayLike) -> Schedule:
     """
     node = check_schedule("schedule", schedule)
     numerator, denominator = _ratio_of_times(factor)
-    if is_known(numerator, node) and not is_known_endless(node):
-        total = to_exact(end_of(node)).item() * to_exact(numerator).item()
-        if (total := total / to_exact(denominator).item()) > LARGEST:
-            raise ValueError(
-                f"factor={factor!r} takes the end of the schedule to step "
-                f"{math.ceil(total)}, past 2**31 - 1."
-            )
+    if is_known(numerator):
+        ratio = Fraction(to_exact(numerator).item()) / to_exact(denominator).item()
+        if ratio == 1:
+            return schedule
+        _check_end(_exact_end(node) * ratio, f"a schedule stretched by {factor!r}")
     return to_schedule(stretch_node(node, numerator, denominator))
 
 
@@ -291,6 +313,8 @@ def staircase(schedule: Schedule, every: ArrayLike) -> Schedule:
     """
     node = check_schedule("schedule", schedule)
     every = check_steps("every", every)
+    if not is_traced(every) and every == 1:
+        return schedule
     return to_schedule(staircase_node(node, to_free_time(every).whole))
 
 

@@ -28,24 +28,26 @@ def half_turn(is_cosine: Numbers, dtype: np.dtype) -> Numbers:
     return select(is_cosine, np.array(math.pi / 4, dtype), np.array(0.5, dtype))
 
 
-def turn_per_step(duration: Time, is_cosine: Numbers) -> Numbers:
+def turn_per_step(start: Time, end: Time, is_cosine: Numbers) -> Numbers:
     """How far a step leads along a row: as a fraction, or as an angle up to pi / 2.
 
     For known rows it is computed in double precision and rounded once.
     """
-    dtype = duration.frac.dtype
-    if is_known(duration, is_cosine):
+    dtype = end.frac.dtype
+    if is_known(start, end, is_cosine):
         whole_turn = np.where(is_cosine, math.pi / 2, 1.0)
-        length = np.maximum(to_doubles(duration), _TINY_LENGTH)
+        length = np.maximum(to_doubles(end) - to_doubles(start), _TINY_LENGTH)
         return (whole_turn / length).astype(dtype)
     # A length of 31 bits and pi / 2 do not fit into a float32. What is lost when each
     # is rounded is known, relative to what is left, and corrects the quotient.
-    rounded = duration.whole.astype(dtype)
-    length = lax.max(rounded + duration.frac, dtype.type(_TINY_LENGTH))
-    # 2**31 - 1 rounds to 2.0**31, which an int32 does not hold. Whether it saturates or
+    # An int32 from below 0 to above 0 is a uint32 apart: the difference wraps to it.
+    whole, frac = (end.whole - start.whole).astype(np.uint32), end.frac - start.frac
+    rounded = whole.astype(dtype)
+    length = lax.max(rounded + frac, dtype.type(_TINY_LENGTH))
+    # 2**32 - 1 rounds to 2.0**32, which a uint32 does not hold. Whether it saturates or
     # wraps depends on the platform; either way the error is below 2**-31 of the length.
-    lost_bits = (duration.whole - rounded.astype(np.int32)).astype(dtype)
-    lost_frac = duration.frac - (length - rounded)
+    lost_bits = (whole - rounded.astype(np.uint32)).astype(np.int32).astype(dtype)
+    lost_frac = frac - (length - rounded)
     quarter = dtype.type(math.pi / 2)
     lost_of_quarter = dtype.type((math.pi / 2 - float(quarter)) / float(quarter))
     whole_turn = select(is_cosine, quarter, dtype.type(1))

@@ -15,7 +15,14 @@ import numpy as np
 from optax_cosine._clock import HostClock, Steps, host_clock
 from optax_cosine._host import host_function, row_function
 from optax_cosine._json import to_dict
-from optax_cosine._node import Clocked, Node, Product, Spliced, end_of
+from optax_cosine._node import (
+    Clocked,
+    Node,
+    Product,
+    Spliced,
+    end_of,
+    is_endless,
+)
 from optax_cosine._picture import Curve, html_picture
 from optax_cosine._table import (
     AFTER,
@@ -227,8 +234,12 @@ def _starts_of_sections(node: Node) -> list[Steps]:
     """The counts at which something begins, the end included."""
     match node:
         case Table():
+            # A row may wait for its clock, or hold after its clock has ended.
             rows = host_rows(node)
-            return [*(row.start for row in rows), rows[-1].end]
+            inside = [
+                time for row in rows for time in row[2:4] if row.start < time < row.end
+            ]
+            return [*(row.start for row in rows), *inside, rows[-1].end]
         case Product(first, second):
             return [*_starts_of_sections(first), *_starts_of_sections(second)]
         case Spliced(before, at_step, then):
@@ -246,6 +257,8 @@ def _shape_at(node: Node, step: Steps) -> str:
             row = next((row for row in host_rows(node) if step < row.end), None)
             if row is None:
                 return AFTER[node.after]
+            if not row.clock_start <= step < row.clock_end:
+                return "hold"
             is_constant = row.init_value == row.end_value
             return "constant" if is_constant else SHAPES[row.shape]
         case Product(first, second):
@@ -266,6 +279,8 @@ def _value_before(node: Node, stop: Steps) -> float:
             rows = host_rows(node)
             if stop == math.inf and node.after == MIRROR:
                 return rows[0].init_value
+            if rows[-1].end < stop < math.inf:
+                return host_function(node)(stop)
             row = next((row for row in rows if stop <= row.end), rows[-1])
             return row_function(row)(stop)
         case Product(first, second):
@@ -284,8 +299,14 @@ def _value_before(node: Node, stop: Steps) -> float:
 
 
 def lap_of(node: Node) -> int:
-    """The whole number of steps to the end, or of one lap."""
-    return max(1, min(math.ceil(to_exact(end_of(node)).item()), LARGEST))
+    """The whole number of steps to the end, or until an endless schedule repeats."""
+    if isinstance(node, Clocked) and is_endless(node):
+        clock = host_clock(node.clock)
+        # What was read ahead is drawn in the next lap.
+        count = clock.count_at(lap_of(node.inner) + max(clock.at_step, 0))
+    else:
+        count = to_exact(end_of(node)).item()
+    return max(1, min(math.ceil(count), LARGEST))
 
 
 def evenly_spaced_counts(total: int, number: int) -> list[int]:

@@ -3,7 +3,7 @@
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_cosine._arrays import Scalar, is_known, is_traced, to_numpy
+from optax_cosine._arrays import Scalar, is_known, is_traced, select, to_numpy
 from optax_cosine._compose import is_known_endless, splice_checked
 from optax_cosine._display import shorten
 from optax_cosine._node import Node, end_of, extend_node
@@ -11,10 +11,10 @@ from optax_cosine._parts import Shape, check_shape
 from optax_cosine._schedule import Schedule, check_schedule, to_schedule
 from optax_cosine._table import COSINE, LINEAR, build_table, single_row, value_dtype
 from optax_cosine._time import (
+    Time,
     add,
     cumulative,
     from_exact,
-    maximum,
     stack_times,
     to_exact,
     to_time,
@@ -137,9 +137,7 @@ def extend(
     end = end_of(node)
     dtype = end.frac.dtype
     start, total = to_time(at_step, dtype), to_time(total_steps, dtype)
-    # Traced numbers may leave nothing to stretch; at least one step is left.
-    one = from_exact(np.array(1), dtype)
-    steps, counts = (maximum(add(x, -start), one) for x in (end, total))
+    steps, counts = (_time_left(x, start) for x in (end, total))
     return to_schedule(extend_node(node, start, steps, counts))
 
 
@@ -214,6 +212,13 @@ def rewarm(
         [1.0, 1.0],
     )
     return splice_checked(node, at_step, again)
+
+
+def _time_left(end: Time, start: Time) -> Time:
+    # Traced numbers may leave nothing to stretch, which then takes one step.
+    left, dtype = add(end, -start), end.frac.dtype
+    zero, one = (from_exact(np.array(n), dtype) for n in (0, 1))
+    return select(zero >= left, one, left)
 
 
 def _on_host_if_known(schedule: Schedule) -> Node:

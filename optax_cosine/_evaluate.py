@@ -22,7 +22,8 @@ what is in it. A known table (closed over) is written into the program, and what
 numbers make superfluous is left out: `always(column, value)` tells while JAX traces.
 """
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,7 @@ from optax_cosine._table import (
     end_of_table,
     unpack,
 )
-from optax_cosine._time import LARGEST, Time, add, from_array
+from optax_cosine._time import Time, add, from_array
 
 # Comparing a count with every boundary is one kernel, a binary search is a loop of
 # kernels. But comparing takes memory, so beyond this many comparisons we search.
@@ -54,12 +55,28 @@ _MAX_COMPARISONS = 2**18
 _MAX_SELECTS = 8
 # Up to this many known rows are counted in the kernel that uses their number.
 _MAX_ADDITIONS = 32
+# JAX has explicit axes, and this function, from 0.7 on.
+auto_axes: Any = getattr(jax.sharding, "auto_axes", None)
 # The index of a row is computed here, and is always valid.
 _IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
 
 
 def evaluate(node: Node, counts: Array) -> Array:
-    """The values at counts of any real dtype and shape."""
+    """The values at counts of any real dtype, shape and sharding."""
+    sharding = getattr(counts.aval, "sharding", None)
+    axes = sharding.spec if auto_axes and sharding is not None else ()
+    if all(axis is None for axis in axes):
+        return _evaluate(node, counts)
+    # The axes of a mesh that `jax.make_mesh` makes are explicit: the output of each
+    # operation has a sharding that JAX derives, but not for a gather. Here they are
+    # automatic, and the values are sharded as the counts are.
+    if is_known(node):
+        known = functools.partial(_evaluate, node)
+        return auto_axes(known, out_sharding=sharding)(counts)
+    return auto_axes(_evaluate, out_sharding=sharding)(node, counts)
+
+
+def _evaluate(node: Node, counts: Array) -> Array:
     dtype = dtype_of(node)
     # A symbolic number of counts cannot be compared; assume that there are many.
     num_counts = counts.size if isinstance(counts.size, int) else _MAX_COMPARISONS
@@ -99,7 +116,7 @@ class _Row(NamedTuple):
 
     clock_start: Time
     clock_end: Time
-    latest: Numbers  # The last count whose distance from `clock_start` is an int32.
+    is_early: Numbers  # Whether the clock starts before step 0.
     is_cosine: Numbers
     turn_per_step: Numbers  # How far a step leads: a fraction, or an angle.
     init_value: Numbers
@@ -245,16 +262,10 @@ def _gather_known(column: np.ndarray, index: Array) -> Numbers:
 
 def _to_row(rows: Rows) -> _Row:
     """From one row, or from all rows of a known table at once."""
-    is_cosine = rows.shape == COSINE
-    duration = rows.clock_end - rows.clock_start
-    low = np.minimum if is_known(rows) else lax.min
+    is_cosine, is_early = rows.shape == COSINE, rows.clock_start.whole < 0
+    clock = rows.clock_start, rows.clock_end
     return _Row(
-        rows.clock_start,
-        rows.clock_end,
-        np.int32(LARGEST) + low(rows.clock_start.whole, np.int32(0)),
-        is_cosine,
-        turn_per_step(duration, is_cosine),
-        *rows[4:],
+        *clock, is_early, is_cosine, turn_per_step(*clock, is_cosine), *rows[4:]
     )
 
 
@@ -263,14 +274,9 @@ def _to_row(rows: Rows) -> _Row:
 
 def _weight_of_farther_end(row: _Row, now: Time) -> tuple[Array, Numbers]:
     """A weight of at most one half, and whether the start is the nearer end."""
-    if not always(row.latest, LARGEST):
-        # If the clock started before step 0, the difference below could exceed int32.
-        # No clock is longer than 2**31 - 1 steps, so it is over at `latest`.
-        now = Time(lax.min(now.whole, row.latest), now.frac)
-    # Differences of integers are exact; each becomes a float with one rounding. So both
-    # are exact up to 2**24 steps, and monotone beyond.
-    elapsed = (now - row.clock_start).to_float()
-    remaining = (row.clock_end - now).to_float()
+    fits = always(row.is_early, 0)
+    elapsed = _steps_between(row.clock_start, now, fits=fits)
+    remaining = _steps_between(now, row.clock_end, fits=fits)
     is_from_start = elapsed <= remaining
     near = select(is_from_start, elapsed, remaining)
     # The turn is below 0 before the clock starts and after the clock ends, and a
@@ -293,6 +299,17 @@ def _weight_of_farther_end(row: _Row, now: Time) -> tuple[Array, Numbers]:
     complement = select(row.is_cosine, jnp.cos(turn) ** 2, 1 - weight)
     weight, is_from_end = bend(weight, complement, ~is_from_start, row.exponent)
     return weight, ~is_from_end
+
+
+def _steps_between(start: Time, end: Time, *, fits: bool) -> Numbers:
+    """The difference of integers as a float: one rounding, exact up to 2**24 steps."""
+    if fits:
+        return (end - start).to_float()
+    # If a clock starts before step 0, the difference may exceed int32. So the halves
+    # are subtracted, and what the halves lack is added to the float.
+    half = (end.whole >> 1) - (start.whole >> 1)
+    rest, frac = (end.whole & 1) - (start.whole & 1), end.frac - start.frac
+    return 2 * half.astype(frac.dtype) + rest.astype(frac.dtype) + frac
 
 
 def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, Numbers]:

@@ -5,7 +5,6 @@ registered. So the classes are registered if the program has imported Flax.
 """
 
 import sys
-from collections.abc import Set
 from typing import Any
 
 from optax_cosine._arrays import Pytree
@@ -24,11 +23,17 @@ def register_with_flax_if_imported() -> None:
 
     def restore(node: Pytree, state: dict[str, Any]) -> dict[str, Any]:
         children = _children(node)
-        _check_structure(children.keys(), state.keys())
-        return {
-            name: serialization.from_state_dict(child, state[name], name=name)
-            for name, child in children.items()
-        }
+        try:
+            return {
+                name: serialization.from_state_dict(child, state[name], name=name)
+                for name, child in children.items()
+            }
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                "the saved schedules have another structure than those of the target: "
+                "they were edited before saving. Put the saved ones into the target "
+                "with set_schedules, then restore."
+            ) from error
 
     makers = {
         ScheduleMap: lambda nodes: ScheduleMap.tree_unflatten(
@@ -40,15 +45,6 @@ def register_with_flax_if_imported() -> None:
     for kind, make in makers.items():
         serialization.register_serialization_state(
             kind, to_state, lambda node, state, make=make: make(restore(node, state))
-        )
-
-
-def _check_structure(names: Set[str], saved: Set[str]) -> None:
-    if names != saved:
-        raise ValueError(
-            f"the saved schedule has the fields {', '.join(sorted(saved))}, the target "
-            f"{', '.join(sorted(names))}: the schedule was edited before saving. Put "
-            "the saved one into the target with set_schedules, then restore."
         )
 
 

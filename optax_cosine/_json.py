@@ -11,6 +11,7 @@ from optax_cosine._clock import Clock
 from optax_cosine._node import Clocked, Node, Product, Spliced, batch_shape_of
 from optax_cosine._table import AFTER, SHAPES, Table
 from optax_cosine._time import LARGEST, Time
+from optax_cosine._validation import LARGEST_RATE, SMALLEST_RATE
 
 _INTEGERS = "ends", "clock_starts", "clock_ends", "shapes"
 _FLOATS = (
@@ -47,18 +48,17 @@ def _to_list(name: str, column: np.ndarray) -> list[Any]:
     return (np.array(_CODES[name])[column] if name in _CODES else column).tolist()
 
 
-def from_dict(values: object) -> Node:
+def from_dict(values: object, name: str = "a schedule") -> Node:
     """The node that was written. The message of an error names the key."""
     if not isinstance(values, Mapping):
-        raise TypeError(f"a schedule is read from a dict, got {values!r}.")
+        raise TypeError(f"{name} must be a dict, got {values!r}.")
     kind = values.get("kind")
-    if kind == "table":
-        return _read_table(values)
-    if not isinstance(kind, str) or kind not in _KINDS or kind == "clock":
-        raise ValueError(
-            f"kind must be table, product, spliced or clocked, got {kind!r}."
-        )
-    return _read_node(values, kind)
+    if isinstance(kind, str) and kind in ("product", "spliced", "clocked"):
+        return _read_node(values, kind)
+    if not isinstance(kind, str) or kind != "table":
+        kinds = "table, product, spliced or clocked"
+        raise ValueError(f"kind of {name} must be {kinds}, got {kind!r}.")
+    return _read_table(values)
 
 
 def _read_node(values: Mapping[str, Any], kind: str) -> Any:
@@ -67,7 +67,10 @@ def _read_node(values: Mapping[str, Any], kind: str) -> Any:
     fields = {name: _read_field(name, values[name]) for name in names}
     shapes = [_shape_of(field) for field in fields.values()]
     if any(shape != shapes[0] for shape in shapes):
-        raise ValueError(f"all parts must have one batch shape, got {shapes}.")
+        given = ", ".join(map("{} {}".format, fields, shapes))
+        raise ValueError(f"all parts of a {kind} need one batch shape, got {given}.")
+    if kind == "spliced" and (fields["at_step"].whole < 0).any():
+        raise ValueError(f"at_step must be 0 or more, got {values['at_step']!r}.")
     return _KINDS[kind](**fields)
 
 
@@ -78,13 +81,14 @@ def _read_field(name: str, value: Any) -> Any:
     if name == "every":
         return _read_array(name, value, np.int32)
     if name not in ("at_step", "at_count", "steps", "counts"):
-        return from_dict(value)
+        return from_dict(value, name)
     _check_mapping(name, value)
-    _check_keys(value, ["whole", "frac"])
+    _check_keys(value, ["whole", "frac"], f" of {name}")
     whole = _read_array(name, value["whole"], np.int32)
     frac = _read_array(f"{name}_frac", value["frac"], np.float32)
     if whole.shape != frac.shape:
-        raise ValueError(f"whole and frac of {name} must have one shape.")
+        shapes = f"{whole.shape} and {frac.shape}"
+        raise ValueError(f"whole and frac of {name} need one shape, got {shapes}.")
     return Time(whole, frac)
 
 
@@ -103,7 +107,7 @@ def _shape_of(field: Any) -> tuple[int, ...]:
 def _read_table(values: Mapping[str, Any]) -> Table:
     _check_keys(values, ["kind", "dtype", *_INTEGERS, *_FLOATS, "after"])
     dtype = values["dtype"]
-    if dtype not in ("float32", "float64"):
+    if not isinstance(dtype, str) or dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be float32 or float64, got {dtype!r}.")
     if dtype == "float64" and jnp.result_type(float) != dtype:
         raise ValueError("dtype float64 can be read under jax_enable_x64 alone.")
@@ -131,8 +135,8 @@ def _check_rows(columns: Mapping[str, np.ndarray]) -> None:
     )
     if (np.diff(ends, prepend=0) < 0).any() or (ends[..., -1] <= 0).any():
         raise ValueError(f"ends must not fall, and end above 0, got {ends.tolist()!r}.")
-    if (stops < starts).any() or (stops - starts > LARGEST).any():
-        raise ValueError("clock_ends must be from 0 to 2**31 - 1 above clock_starts.")
+    if (stops < starts).any():
+        raise ValueError(f"clock_ends must not be below clock_starts, got {stops!r}.")
 
 
 def _check_mapping(name: str, value: object) -> None:
@@ -140,10 +144,10 @@ def _check_mapping(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a dict, got {value!r}.")
 
 
-def _check_keys(values: Mapping[str, Any], names: Sequence[str]) -> None:
+def _check_keys(values: Mapping[str, Any], names: Sequence[str], of: str = "") -> None:
     if wrong := set(names) ^ values.keys():
         state = "unknown" if wrong & values.keys() else "missing"
-        raise ValueError(f"{state} keys: {', '.join(sorted(map(str, wrong)))}.")
+        raise ValueError(f"{state} keys{of}: {', '.join(sorted(map(str, wrong)))}.")
 
 
 def _read_array(name: str, value: Any, dtype: Any) -> np.ndarray:
@@ -167,10 +171,16 @@ def _read_array(name: str, value: Any, dtype: Any) -> np.ndarray:
 def _check_range(name: str, array: np.ndarray) -> None:
     if name.endswith(("_fracs", "_frac")):
         if ((array < 0) | (array >= 1)).any():
-            raise ValueError(f"{name} must be from 0 to 1, got {array.tolist()!r}.")
+            rule = "from 0 to below 1"
+            raise ValueError(f"{name} must be {rule}, got {array.tolist()!r}.")
     elif name.endswith("exponents"):
-        if (array <= 0).any():
-            raise ValueError(f"{name} must be above 0, got {array.tolist()!r}.")
+        if (array < SMALLEST_RATE).any():
+            rule = "1.2e-38 or more"
+            raise ValueError(f"{name} must be {rule}, got {array.tolist()!r}.")
+    elif name.endswith("values"):
+        if (abs(array) > LARGEST_RATE).any():
+            rule = "at most 1.7e38 in size"
+            raise ValueError(f"{name} must be {rule}, got {array.tolist()!r}.")
     elif array.dtype == np.int32 and (array < _LEAST.get(name, -LARGEST)).any():
         least = _LEAST.get(name, "-(2**31 - 1)")
         raise ValueError(f"{name} must be {least} or more, got {array.tolist()!r}.")

@@ -207,7 +207,10 @@ class Schedule:
             >>> oc.Schedule.from_dict(json.loads(text)) == schedule
             True
         """
-        return to_schedule(from_dict(values))
+        try:
+            return to_schedule(from_dict(values))
+        except RecursionError as error:
+            raise ValueError("the dict is nested too deeply.") from error
 
     # --- Operators ---
 
@@ -250,9 +253,9 @@ class Schedule:
         if self is other or not isinstance(other, Schedule):
             return self is other
         mine, theirs = _content(self._node), _content(other.node)
-        if mine is not None and theirs is not None:
-            return mine == theirs
-        return _have_same_leaves(self._node, other.node)
+        if mine is None and theirs is None:
+            return _have_same_leaves(self._node, other.node)
+        return mine == theirs
 
     def __hash__(self) -> int:
         if self._hash is None:
@@ -336,9 +339,12 @@ def _have_same_leaves(first: Node, second: Node) -> bool:
 
 
 def _is_equal(a: Any, b: Any) -> bool:
-    if is_traced(a) or is_traced(b):
+    try:
+        same = a == b
+        return same if isinstance(same, bool) else bool(np.all(same))
+    except (RuntimeError, TypeError, ValueError):
+        # Tracers, deleted buffers, and arrays that do not match do not tell.
         return False
-    return bool(np.all(a == b)) and np.shape(a) == np.shape(b)
 
 
 def _is_number(value: object) -> bool:
@@ -360,7 +366,8 @@ def _scaling(
                     f"{name}={number!r} takes a rate of the schedule to {value!r}: "
                     "rates are from -1.7e38 to 1.7e38."
                 )
-        return values.astype(column.dtype)
+        # Adding 0 makes 0 of -0.
+        return (values + 0.0).astype(column.dtype)
 
     return scaled
 
@@ -369,7 +376,10 @@ def _show(schedule: Schedule, how: Callable[[Node], Result]) -> Result | None:
     """`how` of the schedule, if it is one schedule whose numbers are known."""
     try:
         node = to_numpy(schedule.node)
-        return None if node is None or batch_shape_of(node) else how(node)
+        if node is None or batch_shape_of(node):
+            return None
+        with np.errstate(all="ignore"):
+            return how(node)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         # JAX maps trees of anything into a schedule, and tools show what comes out.
         return None

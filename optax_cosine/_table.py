@@ -252,8 +252,7 @@ def cut(table: Table, at_step: Time) -> Table:
 
 def shift_table(table: Table, steps: Time) -> Table:
     """The table from `steps` on, or later by `-steps`."""
-    rows = _move(table.rows, -steps)
-    return drop_empty_rows(pack(_keep_last(rows), table.after))
+    return _play_from_0(_move(table.rows, -steps), table)
 
 
 def stretch_table(table: Table, numerator: Time, denominator: Time) -> Table:
@@ -262,22 +261,17 @@ def stretch_table(table: Table, numerator: Time, denominator: Time) -> Table:
     end, start, stop = (scale(x, numerator, denominator) for x in rows[:3])
     if is_known(start, stop):
         _check_clocks(rows, numerator, denominator)
-    else:
-        # The evaluator subtracts the ends of a clock in int32.
-        least = lax.max(stop.whole, np.int32(0)) - np.int32(LARGEST)
-        start = Time(lax.max(start.whole, least), start.frac)
     rows = rows._replace(end=end, clock_start=start, clock_end=stop)
-    return drop_empty_rows(pack(_keep_last(rows), table.after))
+    return _play_from_0(rows, table)
 
 
 def _check_clocks(rows: Rows, numerator: Time, denominator: Time) -> None:
-    start, stop = to_doubles(rows.clock_start), to_doubles(rows.clock_end)
-    longest = np.max([stop - start, -start, stop])
     factor = to_doubles(numerator) / to_doubles(denominator)
-    if factor > 1 and longest * factor > LARGEST:
+    times = to_doubles(rows.clock_start), to_doubles(rows.clock_end)
+    if factor > 1 and (reach := np.abs(times).max() * factor) > LARGEST:
         raise ValueError(
             f"a schedule that is stretched by {factor:.6g} must stay within 2**31 - 1 "
-            f"steps on the clock of each of its parts, got {longest * factor:.6g}."
+            f"steps on the clock of each of its parts, got {reach:.6g}."
         )
 
 
@@ -293,14 +287,19 @@ def splice_tables(before: Table, at_step: Time, then: Table) -> Table:
     return concatenate([cut(before, at_step), then])
 
 
-def _keep_last(rows: Rows) -> Rows:
-    """Times before step 0 moved to 0. The last row keeps at least one step."""
-    dtype = rows.end.frac.dtype
-    zero, one = (Time(np.array(n, np.int32), np.zeros((), dtype)) for n in (0, 1))
-    number = len(rows.shape)
-    is_over, is_last = zero >= rows.end, np.arange(number) == number - 1
-    ends = select(is_over & is_last, one, select(is_over, zero, rows.end))
-    return rows._replace(end=ends)
+def _play_from_0(rows: Rows, table: Table) -> Table:
+    """The rows of a table at other times, of which those below 0 are over.
+
+    The last row of the table that had steps keeps at least one.
+    """
+    zero = Time(np.array(0, np.int32), np.zeros((), rows.end.frac.dtype))
+    one = Time(zero.whole + np.int32(1), zero.frac)
+    # A row that had no steps at 0 does not wait, but stays without.
+    is_over = (zero >= rows.end) | (zero >= table.ends)
+    is_last = table.ends >= end_of_table(table)
+    last_end = select(zero >= rows.end, one, rows.end)
+    ends = select(is_last, last_end, select(is_over, zero, rows.end))
+    return drop_empty_rows(pack(rows._replace(end=ends), table.after))
 
 
 def _drop_empty(rows: Rows) -> Rows:

@@ -252,6 +252,9 @@ def scale(time: Time, numerator: Time, denominator: Time) -> Time:
     if is_known(time, numerator, denominator) and not np.ndim(numerator.whole):
         ratio = Fraction(to_exact(numerator).item()) / to_exact(denominator).item()
         return _compute(lambda x: np.clip(x * ratio, -LARGEST, LARGEST), time)
+    # The division of integers needs a whole step: one half is 1 - 1 / 2.
+    nearest = Time(denominator.whole + np.int32(1), denominator.frac - 1)
+    denominator = select(denominator.whole < 1, nearest, denominator)
     is_negative = time.whole < 0
     size = select(is_negative, -time, time)
     whole, remainder = _muldiv(size.whole, numerator.whole, denominator.whole)

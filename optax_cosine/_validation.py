@@ -8,7 +8,6 @@ nearest allowed value, and NaN to the smallest. No schedule with finite rates is
 import difflib
 import functools
 import inspect
-import math
 import numbers
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -25,10 +24,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-_FLOAT32_TINY = float(np.finfo(np.float32).tiny)
+SMALLEST_RATE = float(np.finfo(np.float32).tiny)
 # Half the range of float32, so that the difference of two rates does not overflow.
 LARGEST_RATE = _FLOAT32_MAX / 2
-_SHORTEST = 1e-6  # The length of the shortest part, in steps.
+SHORTEST = 1e-6  # The length of the shortest part, in steps.
 
 
 def short_repr(value: object) -> str:
@@ -64,10 +63,11 @@ def _check_scalar(name: str, value: Scalar) -> Scalar:
 
 
 def _is_numeric(value: object) -> bool:
-    try:
-        return isinstance(value, str) and bool(float(value) or True)
-    except ValueError:
-        return False
+    return isinstance(value, str) and value.replace(".", "").replace("e-", "").isdigit()
+
+
+def _refuse(name: str, rule: str, value: Scalar) -> None:
+    raise ValueError(f"{name} must be {rule}, got {short_repr(value)}.")
 
 
 def _move_into_range(value: jax.Array, least: float, most: float) -> jax.Array:
@@ -75,11 +75,9 @@ def _move_into_range(value: jax.Array, least: float, most: float) -> jax.Array:
     if jnp.issubdtype(value.dtype, jnp.floating):
         value = value.astype(jnp.result_type(float))
         return jnp.where(value > least, jnp.minimum(value, most), least)
-    if value.dtype.itemsize < 4:
-        value = value.astype(np.int32)
-    if jnp.issubdtype(value.dtype, jnp.unsignedinteger):
-        least = max(least, 0)
-    return jnp.clip(value, math.ceil(least), int(most))
+    value = value.astype(np.int32) if value.dtype.itemsize < 4 else value
+    is_unsigned = jnp.issubdtype(value.dtype, jnp.unsignedinteger)
+    return jnp.clip(value, max(least, 0) if is_unsigned else least, most)
 
 
 def check_rate(name: str, value: Scalar) -> Scalar:
@@ -90,15 +88,10 @@ def check_rate(name: str, value: Scalar) -> Scalar:
         wide = jnp.issubdtype(number.dtype, jnp.floating) and number.dtype.itemsize >= 4
         return jnp.clip(number, -LARGEST_RATE, LARGEST_RATE) if wide else number
     if not abs(number) <= LARGEST_RATE:
-        raise ValueError(
-            f"{name} must be finite and at most 1.7e38 in size, half the range of "
-            f"float32, got {short_repr(number)}."
-        )
-    if number != 0 and abs(number) < _FLOAT32_TINY:
-        raise ValueError(
-            f"{name} must be 0 or at least 1.2e-38 in size, the smallest number of "
-            f"float32, got {short_repr(number)}."
-        )
+        rule = "finite and at most 1.7e38 in size, half the range of float32"
+        _refuse(name, rule, number)
+    if number != 0 and abs(number) < SMALLEST_RATE:
+        _refuse(name, "0 or at least 1.2e-38 in size, as float32 is", number)
     return np.asarray(value)[()] if hasattr(value, "dtype") else number
 
 
@@ -106,12 +99,9 @@ def check_positive(name: str, value: Scalar) -> Scalar:
     """A number above 0 that float32 can hold."""
     if is_traced(value := _check_scalar(name, value)):
         value = value.astype(jnp.result_type(float))
-        return _move_into_range(value, _FLOAT32_TINY, _FLOAT32_MAX)
-    if not _FLOAT32_TINY <= value <= _FLOAT32_MAX:
-        raise ValueError(
-            f"{name} must be from 1.2e-38 to 3.4e38, the range of float32 above 0, "
-            f"got {short_repr(value)}."
-        )
+        return _move_into_range(value, SMALLEST_RATE, _FLOAT32_MAX)
+    if not SMALLEST_RATE <= value <= _FLOAT32_MAX:
+        _refuse(name, "from 1.2e-38 to 3.4e38, the range of float32 above 0", value)
     return value
 
 
@@ -120,7 +110,7 @@ def check_fraction(name: str, value: Scalar) -> Scalar:
     if is_traced(value := _check_scalar(name, value)):
         return _move_into_range(value.astype(jnp.result_type(float)), 0, 1)
     if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be from 0 to 1, got {short_repr(value)}.")
+        _refuse(name, "from 0 to 1", value)
     return value
 
 
@@ -144,14 +134,11 @@ def check_count(name: str, value: Scalar, of_what: str, least: int = 1) -> int:
     if is_traced(value := _check_scalar(name, value)):
         raise TypeError(f"{name} must be a plain number, got a traced {value.dtype}.")
     if not least <= value <= LARGEST:
-        raise ValueError(
-            f"{name} must be from {least} to 2**31 - 1 {of_what}, got "
-            f"{short_repr(value)}."
-        )
+        _refuse(name, f"from {least} to 2**31 - 1 {of_what}", value)
     if value != int(value):
-        hint = f": write round({value!r})" if of_what == "steps" else ""
         raise ValueError(
-            f"{name} must be a whole number of {of_what}, got {value!r}{hint}."
+            f"{name} must be a whole number of {of_what}, got {value!r}: "
+            f"write round({value!r})."
         )
     return int(value)
 
@@ -161,10 +148,7 @@ def check_signed_steps(name: str, value: Scalar) -> Scalar:
     if is_traced(value := _check_scalar(name, value)):
         return _move_into_range(value, -LARGEST, LARGEST)
     if not abs(value) <= LARGEST:
-        raise ValueError(
-            f"{name} must be from -(2**31 - 1) to 2**31 - 1 steps, got "
-            f"{short_repr(value)}."
-        )
+        _refuse(name, "from -(2**31 - 1) to 2**31 - 1 steps", value)
     return _as_exact(value)
 
 
@@ -172,11 +156,9 @@ def check_length(name: str, value: Scalar) -> Scalar:
     """A number of steps above 0, whole or not, up to 2**31 - 1."""
     if is_traced(value := _check_scalar(name, value)):
         is_float = jnp.issubdtype(value.dtype, jnp.floating)
-        return _move_into_range(value, _SHORTEST if is_float else 1, LARGEST)
-    if not _SHORTEST <= value <= LARGEST:
-        raise ValueError(
-            f"{name} must be from 1e-6 to 2**31 - 1 steps, got {short_repr(value)}."
-        )
+        return _move_into_range(value, SHORTEST if is_float else 1, LARGEST)
+    if not SHORTEST <= value <= LARGEST:
+        _refuse(name, "from 1e-6 to 2**31 - 1 steps", value)
     return _as_exact(value)
 
 
@@ -216,32 +198,19 @@ def check_not_above(
 # What to write instead of the arguments of Optax, PyTorch, timm, Keras, transformers.
 _OURS = {
     "alpha": "end_value=alpha * init_value (a rate, not a ratio)",
-    "decay_shape": "shape",
     "decay_steps": "total_steps, which counts the warm-up too",
     "epochs": "total_steps=count_updates(batches_per_epoch=..., epochs=...)",
-    "eta_min": "end_value",
-    "first_decay_steps": "cycle_steps",
-    "initial_learning_rate": "init_value",
-    "lr_min": "end_value",
-    "m_mul": "peak_factor",
-    "max_lr": "peak_value",
-    "min_lr": "end_value",
     "min_lr_ratio": "end_value=min_lr_ratio * peak_value",
-    "num_decay_steps": "decay_steps",
-    "num_stable_steps": "total_steps, of which the stable part takes what is left",
-    "num_training_steps": "total_steps",
-    "num_warmup_steps": "warmup_steps",
     "pct_start": "warmup_steps=round(pct_start * total_steps)",
-    "power": "exponent",
-    "T_0": "cycle_steps",
-    "T_max": "decay_steps",
-    "T_mult": "cycle_steps_factor",
-    "t_initial": "decay_steps",
-    "t_mul": "cycle_steps_factor",
-    "transition_steps": "steps",
-    "warmup_lr_init": "init_value",
     "warmup_ratio": "warmup_steps=round(warmup_ratio * total_steps)",
-    "warmup_t": "warmup_steps",
+    **dict.fromkeys(["eta_min", "lr_min", "min_lr"], "end_value"),
+    **dict.fromkeys(["T_max", "t_initial", "num_decay_steps"], "decay_steps"),
+    **dict.fromkeys(["T_0", "first_decay_steps"], "cycle_steps"),
+    **dict.fromkeys(["T_mult", "t_mul"], "cycle_steps_factor"),
+    **dict.fromkeys(["num_warmup_steps", "warmup_t"], "warmup_steps"),
+    **{"initial_learning_rate": "init_value", "warmup_lr_init": "init_value"},
+    **{"max_lr": "peak_value", "m_mul": "peak_factor", "power": "exponent"},
+    **{"num_training_steps": "total_steps", "transition_steps": "steps"},
 }
 
 

@@ -1,4 +1,6 @@
-"""The arithmetic beneath: each function is as exact as it says."""
+"""The floating-point building blocks: each function is as exact as it says."""
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -8,77 +10,120 @@ import pytest
 import reference
 
 from optax_cosine import _curve
+from optax_cosine._time import Time
 
 LARGEST = 2**31 - 1
+FLOAT32 = np.dtype(np.float32)
 
 
-@jax.jit
-def ratio(part, whole):
-    sums = [_curve.as_sum(n, jnp.float32(0)) for n in (part, whole)]
-    part, whole = sums
-    return _curve.ratio(part, whole, 1 / whole.main)
+def time(whole: int, frac: float) -> Time:
+    return Time(np.array([whole], np.int32), np.array([frac], np.float32))
 
 
-@pytest.mark.parametrize("whole", [3, 1_000, 2**24 + 1, 2**30 + 1, LARGEST])
-def test_a_ratio_of_integers_is_rounded_once(whole):
-    for part in np.random.default_rng(whole).integers(whole // 2 + 1, size=50):
-        quotient = ratio(np.int32(part), np.int32(whole))
-        assert reference.ulps(quotient, mpmath.mpf(int(part)) / whole) <= 0.51
+def turns(start: Time, end: Time, *, is_cosine: bool) -> list:
+    """The turn of a step if the clock is known, and if it is traced."""
+    flag = np.array([is_cosine])
+    known = _curve.turn_per_step(start, end, flag)
+    traced = jax.jit(_curve.turn_per_step)(start, end, flag)
+    return [known[0], traced[0]]
 
 
-@pytest.mark.parametrize("steps", [2.5, 10.1, 12345.678])
-def test_a_ratio_of_fractional_lengths_is_rounded_once_too(steps):
-    whole, part = int(steps), np.float32(steps % 1)
-    total = _curve.as_sum(jnp.int32(whole), jnp.float32(part))
-    for count in range(0, whole // 2 + 1, max(1, whole // 40)):
-        near = _curve.as_sum(jnp.int32(count), jnp.float32(0.25))
-        quotient = jax.jit(_curve.ratio)(near, total, 1 / total.main)
-        truth = (count + mpmath.mpf(0.25)) / (whole + mpmath.mpf(float(part)))
-        assert reference.ulps(quotient, truth) <= 0.501
+LENGTHS = [
+    *(time(whole, frac) for whole in (1, 2, 3, 1_000) for frac in (0, 0.1, 0.75)),
+    *(time(12_345, 1 - 2**-24), time(2**24 - 1, 0.5), time(2**24 + 1, 0)),
+    *(time(2**30 + 1, 0), time(LARGEST - 1, 0.5), time(LARGEST, 0)),
+]
 
 
-def test_a_sum_holds_every_int32_but_for_a_step_beside_the_largest():
-    for number in (0, 1, 255, 2**24 + 1, LARGEST - 64, LARGEST - 63, LARGEST):
-        main, rest = _curve.as_sum(jnp.int32(number), jnp.float32(0.5))
-        lost = abs(float(main) + float(rest) - (number + 0.5))
-        assert lost <= (1 if number > LARGEST - 64 else 0)
+@pytest.mark.parametrize("is_cosine", [False, True])
+@pytest.mark.parametrize("begin", [0, -1, -7, -(2**24) - 1, -LARGEST])
+def test_the_turn_of_a_step_is_rounded_once(begin, is_cosine):
+    for end in LENGTHS:
+        length = int(end.whole[0]) + mpmath.mpf(float(end.frac[0])) - begin
+        truth = (mpmath.pi / 2 if is_cosine else 1) / length
+        known, traced = turns(time(begin, 0), end, is_cosine=is_cosine)
+        assert reference.ulps(known, truth) <= 0.5001
+        # A traced length is corrected for what its rounding lost.
+        assert reference.ulps(traced, truth) <= 1.01
 
 
-def test_an_exponent_of_one_changes_no_bit():
-    base = np.random.default_rng(0).random(1_000, np.float32)
-    raised, complement = _curve.power(base, 1 - base, base < 0.5, np.ones_like(base))
-    np.testing.assert_array_equal(raised, base)
-    np.testing.assert_array_equal(complement, 1 - base)
+def test_a_length_of_no_steps_has_a_finite_turn():
+    for is_cosine in (False, True):
+        values = np.array(turns(time(5, 0), time(5, 0), is_cosine=is_cosine))
+        assert np.isfinite(values * np.float32(LARGEST)).all()
+        assert (values > 1e18).all()
+
+
+def weights() -> np.ndarray:
+    return np.random.default_rng(0).random(1_000, np.float32) / 2
+
+
+@pytest.mark.parametrize("is_base", [True, False])
+def test_an_exponent_of_one_changes_no_bit(is_base):
+    weight = weights()
+    flags = np.full(weight.shape, is_base)
+    bent, is_power = jax.jit(_curve.bend)(
+        weight, 1 - weight, flags, np.ones_like(weight)
+    )
+    np.testing.assert_array_equal(bent, weight)
+    np.testing.assert_array_equal(is_power, flags)
 
 
 @pytest.mark.parametrize("exponent", [0.25, 2.0, 11.0])
 def test_powers_fall_with_their_base(exponent):
     steps = np.arange(0, 2**24 + 1, 8_191, dtype=np.float32) / 2**24
-    base, rest = 1 - steps, steps
-    raised, complement = _curve.power(
-        base, rest, base < 0.5, np.full_like(base, exponent)
+    base, complement = 1 - steps, steps
+    is_base = base < complement
+    bent, is_power = jax.jit(_curve.bend)(
+        np.minimum(base, complement),
+        np.maximum(base, complement),
+        is_base,
+        np.full_like(base, exponent),
     )
+    raised = np.where(is_power, bent, 1 - bent)
+    rest = np.where(is_power, 1 - bent, bent)
     assert (np.diff(raised) <= 0).all()
-    assert (np.diff(complement) >= 0).all()
+    assert (np.diff(rest) >= 0).all()
+    assert (bent <= 0.5).all()
     truth = base.astype(float) ** exponent
-    assert (
-        np.abs(raised - truth).max() <= 16 * 2**-24
-    )  # 16 units of the last place of 1
+    # 16 ulp of 1.
+    assert np.abs(raised - truth).max() <= 16 * 2**-24
 
 
 def test_the_slope_of_a_power_is_finite_everywhere():
     def raised(base, exponent):
-        return _curve.power(base, 1 - base, base < 0.5, exponent)[0]
+        is_base = base < 0.5
+        weight = jnp.where(is_base, base, 1 - base)
+        bent, is_power = _curve.bend(weight, 1 - weight, is_base, exponent)
+        return jnp.where(is_power, bent, 1 - bent)
 
     for base in (0.0, 1e-30, 0.5, 1.0):
         for exponent in (0.5, 1.0, 2.0):
             slopes = jax.grad(raised, (0, 1))(jnp.float32(base), jnp.float32(exponent))
             assert np.isfinite(slopes).all()
+            if base in (0.5, 1.0):
+                truth = (
+                    exponent * base ** (exponent - 1),
+                    base**exponent * math.log(base),
+                )
+                np.testing.assert_allclose(slopes, truth, rtol=1e-6)
 
 
-def test_the_weights_of_half_a_cosine_add_up_and_are_exact_at_the_end():
-    near = jnp.linspace(0, 0.5, 1_001)
-    small, large = _curve.half_cosine(near)
-    np.testing.assert_allclose(small + large, 1, rtol=1e-6)
-    assert (small[0], large[0]) == (0, 1)
-    np.testing.assert_allclose([small[-1], large[-1]], 0.5, rtol=1e-6)
+def test_the_weight_of_the_farther_end_is_half_a_cosine_and_exact_at_the_nearer_end():
+    quarter = _curve.half_turn(np.array(True), FLOAT32)
+    assert quarter == np.float32(math.pi / 4)
+    assert _curve.half_turn(np.array(False), FLOAT32) == 0.5
+    angles = jnp.linspace(0, quarter, 1_001)
+    weight = _curve.far_weight(angles)
+    truth = (1 - np.cos(2 * np.asarray(angles, np.float64))) / 2
+    np.testing.assert_allclose(weight, truth, rtol=5e-7)
+    assert weight[0] == 0
+    np.testing.assert_allclose(weight[-1], 0.5, rtol=1e-6)
+
+
+def test_a_clipped_value_keeps_its_derivative():
+    clip = jax.jit(_curve.clip_value)
+    values = [clip(jnp.float32(x), jnp.float32(0), jnp.float32(1)) for x in (-1, 0.5, 2)]
+    np.testing.assert_array_equal(values, [0, 0.5, 1])
+    for value in (-1.0, 0.0, 0.5, 1.0, 2.0):
+        assert jax.grad(_curve.clip_value)(value, 0.0, 1.0) == 1

@@ -12,6 +12,7 @@ from cases import CASES, plain
 
 import optax_cosine as oc
 from optax_cosine._display import sections_of, sparkline
+from optax_cosine._schedule import to_schedule
 from optax_cosine._table import pad_table
 
 WARM = oc.warmup_cosine_annealing_schedule(
@@ -307,7 +308,7 @@ def test_code_that_is_too_long_says_how_many_phases_it_leaves_out(phases):
 
 
 def test_padding_is_not_shown():
-    padded = oc.Schedule(pad_table(WARM.node, 16))
+    padded = to_schedule(pad_table(WARM.node, 16))
     assert repr(padded) == repr(WARM)
     assert str(padded) == str(WARM)
     assert padded.phases == WARM.phases
@@ -410,8 +411,8 @@ def test_phases_on_a_device_are_the_same():
 def test_what_is_not_a_table_has_no_phases_and_says_why(schedule):
     with pytest.raises(
         AttributeError,
-        match=r"is not one table of phases, and so it has no `phases`: a product, a "
-        "staircase, or an endless schedule that was edited",
+        match=r"is not one table of phases, and so it has no `phases`: it is a "
+        "product, a staircase, or an endless schedule that was edited",
     ):
         _ = schedule.phases
     assert not hasattr(schedule, "phases")

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import optax_cosine as oc
+from optax_cosine._schedule import to_schedule
 from optax_cosine._table import pad_table
 
 RESTARTS = oc.cosine_restarts_schedule(1.0, 10)
@@ -140,7 +141,7 @@ def test_what_is_read_cannot_be_overwritten():
 
 
 def test_a_padded_table_comes_back_equal():
-    padded = oc.Schedule(pad_table(TABLE.node, 8))
+    padded = to_schedule(pad_table(TABLE.node, 8))
     assert through_json(padded) == padded == TABLE
 
 

@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from programs import inject
 
 import optax_cosine as oc
+from optax_cosine._schedule import to_schedule
 from optax_cosine._table import pad_table
 
 LARGEST = 2**31 - 1
@@ -455,6 +456,12 @@ def test_a_schedule_is_not_a_dataclass(schedule):
     assert dataclasses.asdict(held) == {"rate": schedule}
 
 
+def test_schedules_are_built_by_functions_alone(schedule):
+    for arguments in ((), (schedule,), (schedule.node,)):
+        with pytest.raises(TypeError, match=r"a schedule is built by a function, such"):
+            oc.Schedule(*arguments)
+
+
 RESTARTS = oc.cosine_restarts_schedule(1.0, 10)
 WARM = oc.warmup_cosine_annealing_schedule(0.1, 60, warmup_steps=7, hold_steps=5)
 COMBINATIONS = {
@@ -475,7 +482,7 @@ combinations = pytest.mark.parametrize("name", COMBINATIONS)
 
 def test_padding_does_not_matter():
     for rows in (4, 8, 100):
-        padded = oc.Schedule(pad_table(WARM.node, rows))
+        padded = to_schedule(pad_table(WARM.node, rows))
         assert padded.node.integers.shape == (4, rows)
         assert padded == WARM
         assert hash(padded) == hash(WARM)
@@ -659,6 +666,7 @@ def test_a_copy_is_equal_and_cannot_be_overwritten(name, copied):
 @combinations
 def test_every_builder_makes_leaves_that_cannot_be_overwritten(name):
     for leaf in jax.tree.leaves(COMBINATIONS[name]):
+        assert isinstance(leaf, np.ndarray | np.generic)
         assert not leaf.flags.writeable
 
 

@@ -1,7 +1,7 @@
 """What these programs share: the 8x8 digits that ship inside scikit-learn, in batches.
 
-Each of them trains in three stretches of as many updates: along a curve that is planned
-for four, then along half of it, then cooling down.
+Each program trains in three stretches of the same number of updates: along a curve that
+is planned for four stretches, then along half of that curve, then cooling down.
 """
 
 import argparse

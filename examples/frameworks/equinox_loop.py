@@ -1,8 +1,8 @@
 """A schedule in the optimizer state, with Equinox.
 
-The rate that was applied is read from the state. While the run is under way the curve
-is halved, and the compiled step takes the new state as it is. Then the rate is cooled
-down from where it stands, for one more compile.
+The rate that was applied is read from the state. During the run the curve is halved,
+and then cooled down from the current rate. All three curves have the same number of
+rows, so the step is compiled once.
 """
 
 import digits
@@ -23,7 +23,8 @@ def loss(model, images, labels):
 def step_of(optimizer):
     @eqx.filter_jit
     def step(model, opt_state, images, labels):
-        tqdm.write("the step is compiled")  # as Python runs it only then
+        # Python runs this line only while JAX traces the step, before it compiles it.
+        tqdm.write("the step is compiled")
         gradients = eqx.filter_grad(loss)(model, images, labels)
         params = eqx.filter(model, eqx.is_inexact_array)
         updates, opt_state = optimizer.update(gradients, opt_state, params)

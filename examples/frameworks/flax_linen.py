@@ -1,9 +1,9 @@
 """A schedule in the optimizer state, with Flax Linen and its `TrainState`.
 
 `get_schedules` and `set_schedules` take the whole train state, and so does
-`flax.serialization`: a run that is saved on a curve that was halved goes on along that
-curve, although the program that restores it is configured with the one before. From
-there the rate is cooled down.
+`flax.serialization`: a run that is saved on a halved curve continues along that curve,
+although the program that restores it is configured with the original curve. From there
+the rate is cooled down.
 """
 
 import digits

@@ -1,8 +1,8 @@
 """A schedule in the optimizer state, with Flax NNX.
 
 `get_schedules` and `set_schedules` take the `nnx.Optimizer` itself, or its `opt_state`.
-The rate that was applied is read from there, the curve is halved while the run is under
-way, and then cooled down from the step that the optimizer has reached.
+The rate that was applied is read from there. During the run the curve is halved, and
+then cooled down from the step that the optimizer has reached.
 """
 
 import digits
@@ -29,7 +29,8 @@ def loss(model, images, labels):
 
 @nnx.jit
 def step(model, optimizer, images, labels):
-    tqdm.write("the step is compiled")  # as Python runs it only then
+    # Python runs this line only while JAX traces the step, before it compiles it.
+    tqdm.write("the step is compiled")
     optimizer.update(model, nnx.grad(loss)(model, images, labels))
 
 

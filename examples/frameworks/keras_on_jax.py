@@ -1,9 +1,9 @@
 """A schedule as the learning rate of a Keras model that runs on JAX.
 
-`Rate` hands any schedule of this library to any optimizer of Keras, and is saved and
-loaded with the model. To Keras a schedule is no part of a state, but of the compiled
-step: to change it while the run is under way, compile the model again. The optimizer
-keeps its iterations and its moments.
+`Rate` passes any schedule of this library to any optimizer of Keras, and is saved and
+loaded with the model. Keras keeps a schedule in the compiled step, not in a state: to
+change the schedule during a run, compile the model again. The optimizer keeps its
+iterations and its moments.
 """
 
 import os

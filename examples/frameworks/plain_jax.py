@@ -1,8 +1,8 @@
 """A schedule in the optimizer state, with JAX and Optax alone.
 
-The rate that was applied is read from the state. While the run is under way the curve
-is halved, and the compiled step takes the new state as it is. Then the rate is cooled
-down from where it stands, for one more compile.
+The rate that was applied is read from the state. During the run the curve is halved,
+and then cooled down from the current rate. All three curves have the same number of
+rows, so the step is compiled once.
 """
 
 import functools
@@ -35,7 +35,8 @@ def loss(params, images, labels):
 def step_of(optimizer):
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(params, opt_state, images, labels):
-        tqdm.write("the step is compiled")  # as Python runs it only then
+        # Python runs this line only while JAX traces the step, before it compiles it.
+        tqdm.write("the step is compiled")
         gradients = jax.grad(loss)(params, images, labels)
         updates, opt_state = optimizer.update(gradients, opt_state, params)
         return optax.apply_updates(params, updates), opt_state

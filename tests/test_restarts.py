@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,13 @@ LARGEST = 2**31 - 1
 
 
 def lengths_of(schedule) -> list[int]:
-    rise, fall = schedule.phases[::2], schedule.phases[1::2]
-    return [a.steps + b.steps for a, b in zip(rise, fall, strict=True)]
+    """The length of each cycle: of its warm-up and its cosine."""
+    ends = np.asarray(schedule.node.ends.whole)[1::2]
+    return np.diff(ends, prepend=0).tolist()
+
+
+def phases_of(schedule) -> list[tuple[str, int | float]]:
+    return [(phase.shape, phase.steps) for phase in schedule.phases]
 
 
 @pytest.mark.parametrize("factor", [1, 1.0, 2, 1.5, 0.7, np.float32(1.5), 1.01])
@@ -91,8 +97,11 @@ def test_a_traced_warmup_is_cut_to_each_cycle():
     schedule = jax.jit(
         lambda w: oc.cosine_restarts_schedule(1.0, [5, 2, 9], cycle_warmup_steps=w)
     )(3)
-    steps = [phase.steps for phase in jax.device_get(schedule).phases]
-    assert steps == [3, 2, 2, 0, 3, 6]
+    linear, cosine = "linear", "cosine"
+    # The second cycle is too short for a decay, and its cosine takes no steps.
+    expected = [(linear, 3), (cosine, 2), (linear, 2), (linear, 3), (cosine, 6)]
+    assert phases_of(jax.device_get(schedule)) == expected
+    assert lengths_of(jax.device_get(schedule)) == [5, 2, 9]
 
 
 def test_traced_cycles_past_the_end_of_time_are_cut_off():
@@ -160,3 +169,80 @@ def test_traced_factors_that_overflow_never_give_nan(name, factor):
     assert np.isfinite(jax.jit(values)(factor)).all()
     huge = oc.cosine_restarts_schedule(0.0, 10, num_cycles=400, peak_factor=10.0)
     assert huge(3_999) == 0
+
+
+FACTORS = [0.1, 1 / 3, 0.5, 2 / 3, 1.1, 1.5, 3, 7, 10, 100]
+
+
+@pytest.mark.parametrize("num_cycles", [9, None])
+def test_nested_stretches_keep_restarts_exact(num_cycles):
+    schedule = oc.cosine_restarts_schedule(1.0, 44, num_cycles=num_cycles)
+    stretched = oc.stretch(oc.stretch(schedule, 0.1), 100)
+    starts = 440 * np.arange(9)
+    assert [stretched(int(start)) for start in starts] == [1] * 9
+    assert (np.asarray(stretched(starts)) == 1).all()
+    before = starts[1:] - 1
+    assert all(stretched(int(count)) < 0.1 for count in before)
+    assert (np.asarray(stretched(before)) < 0.1).all()
+    known = jax.jit(lambda counts: stretched(counts))(starts)
+    assert (np.asarray(known) == 1).all()
+    if num_cycles:
+        assert stretched.total_steps == 440 * 9
+        assert stretched(440 * 9) == stretched(jnp.int32(440 * 9)) == 0
+
+
+@pytest.mark.parametrize("num_cycles", [9, None])
+@pytest.mark.parametrize("first", FACTORS)
+@pytest.mark.parametrize("second", FACTORS)
+def test_a_restart_at_a_whole_step_stays_there_on_two_stretched_clocks(
+    first, second, num_cycles
+):
+    factor = Fraction(first).limit_denominator(100)
+    factor *= Fraction(second).limit_denominator(100)
+    schedule = oc.cosine_restarts_schedule(1.0, 44, num_cycles=num_cycles)
+    stretched = oc.stretch(oc.stretch(schedule, first), second)
+    starts = [44 * k * factor for k in range(9)]
+    whole = [int(start) for start in starts if start.denominator == 1]
+    assert [stretched(start) for start in whole] == [1] * len(whole)
+    counts = np.array(whole + [0] * (9 - len(whole)))
+    assert (np.asarray(stretched(counts)) == 1).all()
+
+
+@pytest.mark.parametrize("num_cycles", [None, 9])
+def test_a_shift_by_a_fraction_and_back_keeps_restarts_exact(num_cycles):
+    schedule = oc.cosine_restarts_schedule(1.0, 10, num_cycles=num_cycles)
+    moved = oc.shift(oc.shift(schedule, 0.25), 9.75)
+    starts = np.array([0, 10, 20, 70])
+    assert [moved(int(start)) for start in starts] == [1] * 4
+    assert (np.asarray(moved(starts)) == 1).all()
+
+
+NUMBERS = {
+    "peak_value": 0.1,
+    "cycle_steps": 10,
+    "end_value": 0.01,
+    "cycle_warmup_steps": 2,
+    "init_value": 0.001,
+    "cycle_steps_factor": 1.5,
+    "peak_factor": 0.9,
+    "end_factor": 0.8,
+}
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, 1e30])
+@pytest.mark.parametrize("name", [*NUMBERS])
+def test_traced_numbers_out_of_range_never_give_nan(name, value):
+    if name.endswith("_value") and not math.isfinite(value):
+        return  # A rate that is not finite is the user's, and shows.
+
+    def build(value):
+        numbers = NUMBERS | {name: value}
+        return oc.cosine_restarts_schedule(num_cycles=4, **numbers)
+
+    schedule = jax.jit(build)(value)
+    counts = np.arange(-1, 90)
+    values = np.asarray(schedule(counts))
+    assert np.isfinite(values).all()
+    on_host = jax.device_get(schedule)
+    expected = [on_host(int(count)) for count in counts]
+    np.testing.assert_allclose(values, expected, rtol=2e-6, atol=1e-7 * max(values))

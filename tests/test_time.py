@@ -1,0 +1,185 @@
+"""Exact time, against Python's integers and fractions."""
+
+import itertools
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optax_cosine import _time
+from optax_cosine._time import Time
+
+LARGEST = 2**31 - 1
+FLOAT32 = np.dtype(np.float32)
+
+# Jitted, each function takes the path of traced times.
+add, cumulative = jax.jit(_time.add), jax.jit(_time.cumulative)
+is_reached = jax.jit(lambda now, boundary: now >= boundary)
+least, most = jax.jit(_time.minimum), jax.jit(_time.maximum)
+scale = jax.jit(_time.scale)
+subtract = jax.jit(lambda a, b: a - b)
+whole_numbers = st.one_of(st.integers(0, 1_000), st.integers(0, LARGEST))
+signed_numbers = st.one_of(
+    st.integers(-1_000, 1_000), st.integers(-LARGEST, LARGEST)
+)
+lengths = st.one_of(st.integers(1, 1_000), st.integers(1, LARGEST))
+quarters = st.sampled_from([0.0, 0.25, 0.5, 0.75])
+
+
+def whole(number: int) -> Time:
+    return Time(np.array(number, np.int32), np.zeros((), np.float32))
+
+
+def stored(steps: object) -> Time:
+    return _time.to_time(steps, FLOAT32)
+
+
+def exact(time: Time) -> Fraction:
+    """What is stored, whether or not it is normalized."""
+    return int(time.whole) + Fraction(float(time.frac))
+
+
+@given(now=whole_numbers, numerator=lengths, denominator=lengths)
+def test_whole_numbers_are_scaled_exactly(now, numerator, denominator):
+    truth = Fraction(now * numerator, denominator)
+    times = whole(now), whole(numerator), whole(denominator)
+    for result in (scale(*times), _time.scale(*times)):
+        if truth > LARGEST:
+            assert result.whole == LARGEST
+            assert result.frac == 0
+        else:
+            # A fraction within 2**-20 of a whole number is stored as that number.
+            assert abs(exact(result) - truth) <= Fraction(1, 2**20)
+            assert 0 <= result.frac < 1
+        if truth.denominator == 1 and truth <= LARGEST:
+            assert exact(result) == truth
+
+
+@given(now=whole_numbers, numerator=lengths, denominator=lengths)
+def test_a_negative_time_is_scaled_as_a_positive_one(now, numerator, denominator):
+    ratio = whole(numerator), whole(denominator)
+    positive, negative = scale(whole(now), *ratio), scale(whole(-now), *ratio)
+    assert abs(exact(negative) + exact(positive)) <= Fraction(1, 2**20)
+    assert 0 <= negative.frac < 1
+
+
+@given(now=st.integers(0, 10_000), steps=st.integers(1, 99), counts=st.integers(1, 99))
+def test_fractions_of_steps_are_scaled_too(now, steps, counts):
+    times = ((now, 0.25), (steps, 0.5), (counts, 0.125))
+    result = scale(*(Time(np.int32(n), np.float32(frac)) for n, frac in times))
+    truth = (now + 0.25) * (steps + 0.5) / (counts + 0.125)
+    total = float(result.whole) + float(result.frac)
+    np.testing.assert_allclose(total, truth, rtol=1e-6)
+
+
+@given(start=whole_numbers, steps=st.integers(-LARGEST, LARGEST))
+def test_sums_stay_within_time(start, steps):
+    for total in (
+        add(whole(start), whole(steps)),
+        _time.add(whole(start), whole(steps)),
+    ):
+        assert total.whole == min(max(start + steps, -LARGEST), LARGEST)
+        assert total.frac == 0
+
+
+@given(a=signed_numbers, b=signed_numbers, fracs=st.tuples(quarters, quarters))
+def test_a_sum_of_fractions_is_exact_and_normalized(a, b, fracs):
+    times = [stored(Fraction(n) + Fraction(f)) for n, f in zip((a, b), fracs)]
+    truth = sum(map(exact, times))
+    if abs(truth) >= LARGEST:
+        return
+    for total in (add(*times), _time.add(*times)):
+        assert exact(total) == truth
+        assert 0 <= total.frac < 1
+    assert exact(subtract(*times)) == exact(times[0]) - exact(times[1])
+
+
+@given(a=whole_numbers, b=whole_numbers, fracs=st.tuples(quarters, quarters))
+def test_a_time_is_reached_when_it_is_not_later(a, b, fracs):
+    now, boundary = (
+        Time(np.int32(n), np.float32(f)) for n, f in zip((a, b), fracs, strict=True)
+    )
+    truth = exact(now) >= exact(boundary)
+    assert is_reached(now, boundary) == truth
+    assert (now >= boundary) == truth
+    assert exact(least(now, boundary)) == min(exact(now), exact(boundary))
+    assert exact(most(now, boundary)) == max(exact(now), exact(boundary))
+
+
+@given(steps=st.lists(st.tuples(st.integers(0, LARGEST), quarters), min_size=1))
+def test_lengths_add_up_exactly_until_time_ends(steps):
+    column = _time.stack_times([Time(np.int32(n), np.float32(f)) for n, f in steps])
+    sums = itertools.accumulate(Fraction(n) + Fraction(f) for n, f in steps)
+    known, traced = _time.cumulative(column), cumulative(column)
+    for index, truth in enumerate(sums):
+        if truth > LARGEST:
+            assert known.whole[index] == traced.whole[index] == LARGEST
+        else:
+            for result in (known, traced):
+                assert exact(result.map(lambda x, i=index: x[i])) == truth
+
+
+@pytest.mark.parametrize("steps", [0, 7, 7.3, LARGEST, Fraction(35, 3), 1 - 2**-30])
+def test_a_python_number_is_stored_to_its_nearest(steps):
+    time = stored(steps)
+    assert abs(exact(time) - Fraction(steps)) <= 2**-25
+    assert 0 <= time.frac < 1
+
+
+@given(
+    whole=st.integers(0, LARGEST - 1),
+    numerator=st.integers(0, 2**12),
+    denominator=st.integers(1, 2**12),
+)
+def test_a_simple_ratio_is_read_back_as_it_was_meant(whole, numerator, denominator):
+    ratio = whole + Fraction(numerator % denominator, denominator)
+    assert _time.to_exact(stored(ratio)).item() == ratio
+
+
+@pytest.mark.parametrize(
+    ("value", "ratio"),
+    [
+        (1.1, (11, 10)),
+        (2 / 3, (2, 3)),
+        (3, (3, 1)),
+        (1e-3, (1, 1000)),
+        (2.0**31 - 1, (LARGEST, 1)),
+    ],
+)
+def test_a_float_means_the_ratio_beside_it(value, ratio):
+    assert _time.to_ratio(value) == ratio
+
+
+def test_what_is_not_a_number_stays_that():
+    assert jnp.isnan(_time.from_array(jnp.nan, FLOAT32).frac)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (np.int8(-128), 0),
+        (np.uint8(255), 255),
+        (np.uint32(2**32 - 1), LARGEST),
+        (np.float32(-0.5), 0),
+        (np.float32(2.5), 2.5),
+        (np.float32(2.0**31), LARGEST),
+        (np.float32(np.inf), LARGEST),
+        (np.float32(-np.inf), 0),
+        (jnp.bfloat16(256), 256),
+    ],
+)
+def test_a_count_of_any_dtype_is_clamped_to_time(count, expected):
+    time = jax.jit(lambda x: _time.from_array(x, FLOAT32))(count)
+    assert exact(time) == Fraction(expected)
+
+
+@pytest.mark.parametrize("count", [10**30, -(10**30), 2**31, 7])
+def test_a_count_of_the_host_is_clamped_to_time(count):
+    assert _time.clamp_host_count(count) == min(max(count, 0), LARGEST)
+    if abs(count) < 2**63:
+        array = _time.clamp_host_count(np.array([count]))
+        np.testing.assert_array_equal(array, min(max(count, 0), LARGEST))
