@@ -72,5 +72,7 @@ def to_numpy(tree: Tree) -> Tree | None:
 def _can_be_fetched(leaf: object) -> bool:
     if is_traced(leaf) or not isinstance(leaf, jax.Array):
         return isinstance(leaf, np.ndarray | np.generic)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        return False
     is_here = leaf.is_fully_addressable or leaf.is_fully_replicated
     return is_here and not leaf.is_deleted()

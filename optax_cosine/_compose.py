@@ -202,14 +202,14 @@ def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
         0.25 0.5 0.75 1.0
     """
     node = check_schedule("schedule", schedule)
-    steps = check_signed_steps("steps", steps)
-    if not is_traced(steps) and steps == 0:
-        return schedule
-    if is_traced(steps):
-        ahead, wait = (jnp.maximum(x, 0) for x in (steps, -steps))
+    by = check_signed_steps("steps", steps)
+    if is_traced(by):
+        ahead, wait = (jnp.maximum(x, 0) for x in (by, -by))
     else:
-        ahead, wait = max(steps, 0), max(-steps, 0)
-        _check_end(_exact_end(node) + wait, f"a schedule shifted by {steps}")
+        ahead, wait = max(by, 0), max(-by, 0)
+        _check_end(_exact_end(node) + wait, f"a schedule shifted by {by}")
+        if by == 0:
+            return schedule
     if not _may_start_early(node):
         # The difference of the two is `steps`: at most one of them is not 0.
         return to_schedule(shift_node(node, to_free_time(ahead) - to_free_time(wait)))

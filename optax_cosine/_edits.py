@@ -62,7 +62,7 @@ def cooldown(
         A schedule that ends at `at_step + steps`.
 
     Raises:
-        TypeError: The schedule is none of this library, or an argument is no number.
+        TypeError: `schedule` is not of this library, or an argument is not a number.
         ValueError: An argument is out of range, `end_value` is above the value there,
             the shape is unknown, or the end is beyond 2**31 - 1.
 
@@ -97,10 +97,10 @@ def extend(
 
     Use it to give a run that is under way more time, or less.
 
-    With `stretch = (total_steps - at_step) / (schedule.total_steps - at_step)`, it is::
+    With `factor = (total_steps - at_step) / (schedule.total_steps - at_step)`, it is::
 
-        rest = retime(schedule, offset=at_step)
-        splice(schedule, at_step, retime(rest, stretch=stretch))
+        rest = shift(schedule, at_step)
+        splice(schedule, at_step, stretch(rest, factor))
 
     Args:
         schedule: A schedule of this library that has an end.
@@ -109,14 +109,14 @@ def extend(
         total_steps: Optimizer updates in all, those before `at_step` included. A whole
             number above `at_step`.
 
-    Every number may be traced. Traced numbers cannot be refused: where nothing is left
-    to stretch, the value at `at_step` holds.
+    Every number may be traced. Traced numbers cannot be refused: if nothing is left to
+    stretch, the end value holds.
 
     Returns:
         A schedule that ends at `total_steps`.
 
     Raises:
-        TypeError: The schedule is none of this library, or an argument is no number.
+        TypeError: `schedule` is not of this library, or an argument is not a number.
         ValueError: A number is out of range, or the schedule has no end, or is over at
             `at_step`: `rewarm` is for such a run.
 
@@ -176,7 +176,7 @@ def rewarm(
         A schedule that ends at `at_step + warmup_steps + decay_steps`.
 
     Raises:
-        TypeError: The schedule is none of this library, or an argument is no number.
+        TypeError: `schedule` is not of this library, or an argument is not a number.
         ValueError: An argument is out of range, the peak is below the value there or
             the floor above the peak, or the end is beyond 2**31 - 1.
 
@@ -222,7 +222,7 @@ def _time_left(end: Time, start: Time) -> Time:
 
 
 def _on_host_if_known(schedule: Schedule) -> Node:
-    """With NumPy's leaves where possible: values on the host are more precise."""
+    """With NumPy's leaves if possible: values on the host are more precise."""
     node = check_schedule("schedule", schedule)
     values = to_numpy(node)
     return node if values is None else values

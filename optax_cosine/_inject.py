@@ -26,9 +26,8 @@ def inject_schedules(
 ) -> Callable[..., optax.GradientTransformationExtraArgs]:
     """An optimizer whose hyperparameters are schedules that travel in its state.
 
-    Use it as `optax.inject_hyperparams`, where a run is to resume on the curve that it
-    was saved on, to be extended or cooled down without a restart, or to say which rate
-    it applied.
+    Use it like `optax.inject_hyperparams`. Checkpoints then contain the schedules, you
+    can log the rate that was applied, and you can extend or cool down a running job.
 
     Update k, from 1, reads every schedule at `count = k - 1`::
 
@@ -46,7 +45,8 @@ def inject_schedules(
     Args:
         inner_factory: Returns a gradient transformation: `optax.adamw`, or a function
             of your own.
-        static_args: Names of its arguments that are functions, but not schedules.
+        static_args: Names of arguments of `inner_factory` that must be passed through
+            unchanged, such as callables that are not schedules.
 
     Returns:
         A function of the arguments of `inner_factory` that returns the optimizer. Each
@@ -57,8 +57,8 @@ def inject_schedules(
         and what you leave out reach `inner_factory` as they are.
 
     Raises:
-        TypeError: An argument is unknown or missing, a function is no schedule or one
-            with a state, or a schedule is given for a flag or a static argument.
+        TypeError: An argument is unknown or missing, a callable is not a schedule or is
+            a stateful one, or a schedule was given for a flag or a static argument.
         ValueError: A name in `static_args` is unknown, or a float is out of range.
 
     Examples:

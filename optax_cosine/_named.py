@@ -62,9 +62,9 @@ def cosine_annealing_schedule(
         weight = ((1 + cos(pi * count / decay_steps)) / 2) ** exponent
         value = end_value + (init_value - end_value) * weight
 
-    Update k, counted from 1, uses the value at `count = k - 1`. The first one has
-    `init_value`, to the bit; the last of `decay_steps` updates stands one step above
-    `end_value`, which is met, to the bit, at `count = decay_steps` and kept.
+    Update k, counted from 1, uses the value at `count = k - 1`. The first update uses
+    `init_value`, to the bit. The last of `decay_steps` updates stops one step short of
+    `end_value`, which the schedule has, to the bit, from `count = decay_steps` on.
 
     Args:
         init_value: Learning rate at the first update. A finite scalar.
@@ -75,17 +75,18 @@ def cosine_annealing_schedule(
         exponent: Power of the weight. Above 1 the rate falls sooner, below 1 later.
             A scalar above 0.
 
-    Every argument may be traced, so that `jax.jit`, `jax.vmap` and `jax.grad` go
-    through this function, and one compiled program serves every horizon that is an
-    argument of it. Traced numbers cannot be checked: a length or an exponent out of
-    range is moved into it, and a fractional length is taken as it is.
+    Every argument may be traced, so `jax.jit`, `jax.vmap` and `jax.grad` go through
+    this function, and one compiled program serves every run length that is an argument
+    of the program. Traced numbers cannot be checked: a length or an exponent out of
+    range is clipped to the nearest allowed value, and a fractional length is allowed.
 
     Returns:
         A schedule: a function from a step count, of any real dtype JAX has, scalar or
-        array, to the value there. It is a pytree whose leaves are its numbers. Values
-        are float32; float64 where `jax_enable_x64` is on and the rates are Python
-        floats or float64. For a Python int it answers without JAX, with a NumPy scalar.
-        Its derivative by a fractional count is 0 up to the start and from the end on.
+        array, to the value there. The schedule is a pytree whose leaves are its
+        numbers. Values are float32, or float64 if `jax_enable_x64` is on and the rates
+        are Python floats or float64. For a Python int the schedule does not use JAX and
+        returns a NumPy scalar. For float counts, the derivative with respect to the
+        count is 0 outside the phase.
 
     Raises:
         TypeError: An argument is not a real number.
@@ -149,10 +150,10 @@ def warmup_cosine_annealing_schedule(
         total_steps: Optimizer updates in all, the warm-up included. A whole number
             from 1 to 2**31 - 1.
         warmup_steps: Updates until the peak, 0 to `total_steps`.
-        init_value: Rate at count 0, where there is a warm-up.
+        init_value: Rate at count 0, if there is a warm-up.
         hold_steps: Updates at the peak before it decays.
-        end_value: Rate from `total_steps` on: a rate, not a ratio; at most the peak,
-            which stays where there are no steps to decay.
+        end_value: Rate from `total_steps` on: a rate, not a ratio; at most the peak. If
+            there are no decay steps, the peak is kept.
         exponent: Power of the weight of the cosine, above 0.
 
     Every argument may be traced. Traced lengths that do not fit are cut: the warm-up
@@ -272,7 +273,7 @@ def warmup_stable_decay_schedule(
 ) -> Schedule:
     """Warm up, stay at `peak_value`, decay over the last `decay_steps`.
 
-    Use it where the length of a run is not settled: save before the decay, and branch.
+    Use it if you have not decided how long to train: save before the decay, and branch.
 
     With `stable_steps = total_steps - warmup_steps - decay_steps`, it is::
 
@@ -287,9 +288,9 @@ def warmup_stable_decay_schedule(
         total_steps: Optimizer updates in all. A whole number from 1 to 2**31 - 1.
         warmup_steps: Updates until the peak, 0 or more.
         decay_steps: Updates of the decay, 0 or more.
-        init_value: Rate at count 0, where there is a warm-up.
-        end_value: Rate from `total_steps` on: a rate, not a ratio; at most the peak,
-            which stays where there are no steps to decay.
+        init_value: Rate at count 0, if there is a warm-up.
+        end_value: Rate from `total_steps` on: a rate, not a ratio; at most the peak. If
+            there are no decay steps, the peak is kept.
         shape: `"cosine"`, `"linear"`, or `"1-sqrt"`: one minus the square root of the
             elapsed fraction.
 
@@ -364,10 +365,10 @@ def cosine_restarts_schedule(
         peak_value: Rate at the start of the first cycle. A finite scalar, as all rates.
         cycle_steps: Updates of the first cycle, its warm-up included, a whole number
             from 1; or a sequence with the length of each.
-        num_cycles: How many, a Python int up to 1,000,000; the last value holds after
-            them. None: for ever if all factors are 1; as many as fit in 2**31 - 1 steps
-            if `cycle_steps_factor` is above 1. Left out where `cycle_steps` is a
-            sequence.
+        num_cycles: Number of cycles, a Python int up to 1,000,000. After the last cycle
+            its end value is kept. If None: the cycle repeats for ever if all factors
+            are 1, and fills 2**31 - 1 steps if `cycle_steps_factor` is above 1. Must be
+            None if `cycle_steps` is a sequence.
         end_value: Rate at the end of the first cycle: not a ratio; at most the peak.
         cycle_warmup_steps: Updates until the peak of each cycle, at most a cycle.
         init_value: Rate at the start of each warm-up.
@@ -377,13 +378,13 @@ def cosine_restarts_schedule(
         end_factor: Growth of the floor per cycle, above 0.
 
     All but `num_cycles` may be traced. A traced warm-up is cut to each cycle; a traced
-    length may differ by one step where the product lies half-way between two.
+    length may differ by one step if the product lies half-way between two.
 
     Returns:
         A schedule of two phases per cycle, or of two that repeat.
 
     Raises:
-        TypeError: An argument is not a real number, or `num_cycles` is no int.
+        TypeError: An argument is not a real number, or `num_cycles` is not an int.
         ValueError: An argument is out of range, a floor is above its peak, a warm-up is
             longer than a cycle, `num_cycles` is missing, or they do not fit.
 

@@ -82,7 +82,7 @@ def linear(
 ) -> Schedule:
     """A straight line from `init_value` to `end_value`, or a power of it.
 
-    Use it for warm-ups. `exponent=2.0` is a quadratic decay, as of
+    Use it for warm-ups. `exponent=2.0` is a quadratic decay, like
     `optax.polynomial_schedule(power=2.0)`; `time_exponent=2.0` is a quadratic warm-up,
     and `time_exponent=0.5` the 1-sqrt decay.
 

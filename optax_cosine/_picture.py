@@ -50,7 +50,7 @@ def label_axis(axis: Any) -> None:
 
 
 def html_picture(curve: Curve) -> str:
-    """An image for a notebook; nothing where Matplotlib is not installed."""
+    """An image for a notebook; nothing if Matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:

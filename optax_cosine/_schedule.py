@@ -326,9 +326,13 @@ def _without_padding(node: Table | Numbers) -> Table | Numbers:
     if not isinstance(node, Table):
         return node
     # What is mapped from a table (sums of its leaves, say) is not always a table.
-    shapes = [np.shape(leaf) for leaf in node]
-    is_single = [*map(len, shapes)] == [2, 2, 0] and shapes[0][1] == shapes[1][1]
-    return drop_empty_rows(node) if is_single else node
+    integers, floats, after = map(np.asarray, node)
+    kinds = integers.dtype.kind, floats.dtype.kind, after.ndim
+    lengths = integers.shape[1:], floats.shape[1:]
+    is_one = (
+        kinds == ("i", "f", 0) and len(lengths[0]) == 1 and lengths[0] == lengths[1]
+    )
+    return drop_empty_rows(node) if is_one else node
 
 
 def _have_same_leaves(first: Node, second: Node) -> bool:

@@ -142,14 +142,15 @@ def set_schedules(opt_state: Pytree, **schedules: Any) -> Pytree:
 
     Returns:
         A new state of the same kind; the old one is left as it was. Dtypes and
-        shardings are kept. Where a schedule has the structure of the one before, as
-        many phases combined alike, a compiled step takes the new state as it is; where
-        it has another, the step is compiled once more.
+        shardings are kept. If the new schedule has the same number of phases, combined
+        in the same way, the jitted step is not compiled again; otherwise it is compiled
+        once more.
 
     Raises:
         TypeError: A value is neither a schedule of this library nor a number.
         ValueError: A name is not scheduled in this state, or in several places of it;
-            or the state is a population, and the schedule no stack of as many.
+            or the state is stacked (a population) and the new schedule is not a stack
+            of the same size.
 
     Examples:
         >>> import jax.numpy as jnp

@@ -159,7 +159,7 @@ def single_row(
 
 
 def starts_of(ends: Time) -> Time:
-    """When each row begins: at 0, or where the row before it ends."""
+    """When each row begins: at 0, or when the row before it ends."""
     if is_known(ends):
         return ends.map(lambda x: np.concatenate([np.zeros_like(x[:1]), x[:-1]]))
     return ends.map(lambda x: jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]))

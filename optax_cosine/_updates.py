@@ -9,7 +9,7 @@ def count_updates(
 ) -> int:
     """Optimizer updates of a run, as `optax.MultiSteps` counts them.
 
-    Use it for the `total_steps` of a schedule, where a run is planned in epochs.
+    Use it for the `total_steps` of a schedule, if a run is planned in epochs.
 
     Batches are counted through to the end of the run, and what is left of an epoch goes
     into the first update of the next one::
@@ -20,7 +20,8 @@ def count_updates(
     `(i + 1) % accumulation_steps == 0` makes `epochs * (batches_per_epoch //
     accumulation_steps)` updates; one that also steps at the last batch, as the Trainer
     of transformers does, makes `epochs * ceil(batches_per_epoch / accumulation_steps)`.
-    Call this function for one epoch, and multiply, to plan as the former.
+    To match the first of these, call it with `epochs=1` and multiply by the number of
+    epochs.
 
     Args:
         batches_per_epoch: Batches that the loop sees in an epoch, `len(loader)`. On
@@ -34,7 +35,7 @@ def count_updates(
         The number of updates, an int.
 
     Raises:
-        TypeError: An argument is no number, or is traced.
+        TypeError: An argument is not a number, or is traced.
         ValueError: An argument is not a whole number from 1 to 2**31 - 1, or there are
             fewer batches than one update takes, or more updates than 2**31 - 1.
 

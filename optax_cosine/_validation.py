@@ -195,22 +195,28 @@ def check_not_above(
 
 # --- Keywords of other libraries ---
 
-# What to write instead of the arguments of Optax, PyTorch, timm, Keras, transformers.
+# What arguments of Optax, PyTorch, timm, Keras and transformers are called here.
+_LENGTH = ("total_steps", "decay_steps", "steps", "cycle_steps")
 _OURS = {
-    "alpha": "end_value=alpha * init_value (a rate, not a ratio)",
-    "decay_steps": "total_steps, which counts the warm-up too",
-    "epochs": "total_steps=count_updates(batches_per_epoch=..., epochs=...)",
-    "min_lr_ratio": "end_value=min_lr_ratio * peak_value",
-    "pct_start": "warmup_steps=round(pct_start * total_steps)",
-    "warmup_ratio": "warmup_steps=round(warmup_ratio * total_steps)",
-    **dict.fromkeys(["eta_min", "lr_min", "min_lr"], "end_value"),
-    **dict.fromkeys(["T_max", "t_initial", "num_decay_steps"], "decay_steps"),
-    **dict.fromkeys(["T_0", "first_decay_steps"], "cycle_steps"),
-    **dict.fromkeys(["T_mult", "t_mul"], "cycle_steps_factor"),
-    **dict.fromkeys(["num_warmup_steps", "warmup_t"], "warmup_steps"),
-    **{"initial_learning_rate": "init_value", "warmup_lr_init": "init_value"},
-    **{"max_lr": "peak_value", "m_mul": "peak_factor", "power": "exponent"},
-    **{"num_training_steps": "total_steps", "transition_steps": "steps"},
+    **dict.fromkeys(["decay_steps", "epochs", "num_decay_steps"], _LENGTH),
+    **dict.fromkeys(["num_training_steps", "T_max", "t_initial"], _LENGTH),
+    **dict.fromkeys(["transition_steps", "offset"], (*_LENGTH[2:], *_LENGTH)),
+    **dict.fromkeys(["T_0", "first_decay_steps"], ("cycle_steps",)),
+    **dict.fromkeys(["T_mult", "t_mul"], ("cycle_steps_factor",)),
+    **dict.fromkeys(["alpha", "eta_min", "min_lr", "min_lr_ratio"], ("end_value",)),
+    **dict.fromkeys(["max_lr", "initial_learning_rate"], ("peak_value", "init_value")),
+    **dict.fromkeys(
+        ["num_warmup_steps", "warmup_ratio", "pct_start"], ("warmup_steps",)
+    ),
+    **{"power": ("exponent",), "m_mul": ("peak_factor",), "decay_shape": ("shape",)},
+}
+_NOTES = {
+    "alpha": ", a rate and not a ratio: alpha times the rate at the start",
+    "decay_steps": ", which counts the warm-up too",
+    "epochs": "=count_updates(batches_per_epoch=..., epochs=...)",
+    "min_lr_ratio": "=min_lr_ratio * peak_value",
+    "pct_start": "=round(pct_start * total_steps)",
+    "warmup_ratio": "=round(warmup_ratio * total_steps)",
 }
 
 
@@ -232,7 +238,7 @@ def answer_wrong_keywords(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _suggestion(name: str, known: list[str]) -> str:
-    if name in _OURS:
-        return f": write {_OURS[name]}"
+    if ours := [x for x in _OURS.get(name, ()) if x in known]:
+        return f": write {ours[0]}{_NOTES.get(name, '')}"
     close = difflib.get_close_matches(name, known, 1)
     return f": did you mean {close[0]}?" if close else ""

@@ -211,7 +211,7 @@ EXPRESSIONS = {
     "waiting": oc.shift(WARM, -700.5),
     "slower": oc.stretch(WARM, 1.1),
     "faster": oc.stretch(WARM, 1 / 3),
-    "nearly nothing": oc.stretch(oc.linear(1.0, 0.5, steps=1), 1e-9),
+    "nearly nothing": oc.stretch(oc.linear(1.0, 0.5, steps=1), 2e-6),
     "slower and read ahead": oc.shift(oc.stretch(WARM, 2.75), 333),
     "cooled down": oc.cooldown(WARM, at_step=4_000, steps=1_000, shape="1-sqrt"),
     "spliced at a fraction": oc.splice(WARM, 4_000.5, oc.cosine(0.1, 0.0, steps=9.3)),

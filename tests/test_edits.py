@@ -1,4 +1,4 @@
-"""Other futures: the past stays, the seam has no jump, the rest is as promised."""
+"""Edits: the past stays, the seam has no jump, the future is as promised."""
 
 import math
 from typing import Any
@@ -19,7 +19,8 @@ CURVE = oc.warmup_cosine_annealing_schedule(
 )
 # In the warm-up, at its end, in the hold, in the decay, at the end, and past it.
 STEPS = (0, 3, 10, 17, 40, 60, 75)
-COUNTS = np.arange(120)  # always as many, for one program of each structure
+# Always the same number of counts, for one program of each structure.
+COUNTS = np.arange(120)
 SCHEDULES: dict[str, Any] = {
     "warm-up": CURVE,
     "one phase": oc.cosine_annealing_schedule(0.1, 60, end_value=0.01),
@@ -76,7 +77,7 @@ def assert_seam_on_device(schedule, edited, at_step) -> None:
 def test_the_past_is_unchanged_and_the_seam_has_no_jump(name, at_step, edit):
     schedule = SCHEDULES[name]
     if edit is extended and not may_be_extended(schedule, at_step):
-        with pytest.raises(ValueError, match="use rewarm"):
+        with pytest.raises(ValueError, match="train on with rewarm"):
             edit(schedule, at_step)
     else:
         assert_seam(schedule, edit(schedule, at_step), at_step)
@@ -120,7 +121,7 @@ def test_the_rest_is_stretched_to_the_new_end(name, at_step, total_steps):
         assert float(edited(jnp.int32(count))) == pytest.approx(expected, abs=3e-7)
 
 
-@pytest.mark.parametrize("shape", ["cosine", "linear", "sqrt"])
+@pytest.mark.parametrize("shape", ["cosine", "linear", "1-sqrt"])
 def test_a_cooldown_has_the_shape_of_the_decay_of_its_name(shape):
     edited = oc.cooldown(CURVE, at_step=25, steps=100, end_value=0.02, shape=shape)
     named = oc.warmup_stable_decay_schedule(
@@ -130,7 +131,7 @@ def test_a_cooldown_has_the_shape_of_the_decay_of_its_name(shape):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_schedule_there_is_can_be_edited(name):
+def test_a_schedule_of_every_kind_can_be_edited(name):
     schedule = plain(name)
     for at_step in (0, 4, 29):
         value = float(schedule(at_step))
@@ -162,7 +163,7 @@ def test_at_step_and_the_schedule_may_be_traced(name, edit):
             # Roundings of the largest value, 0.1 or 0.2, also where the value is 0.
             np.testing.assert_allclose(traced, expected, rtol=0, atol=1e-7)
         else:
-            # What cannot be refused holds, where there was an end.
+            # What cannot be refused keeps the past.
             assert (traced[:at_step] == np.asarray(schedule(COUNTS))[:at_step]).all()
     assert values._cache_size() == 1
 
@@ -249,20 +250,21 @@ BAD_CALLS: list[tuple[Any, dict[str, Any], Any, str]] = [
         oc.cooldown,
         {"at_step": 40, "steps": 5, "shape": "round"},
         ValueError,
-        "shape must be one of cosine, linear, sqrt, got 'round'",
+        "shape must be one of cosine, linear, 1-sqrt, got 'round'",
     ),
     (
         oc.cooldown,
         {"at_step": 40, "steps": LARGEST},
         ValueError,
-        r"must end by step 2\*\*31 - 1, ends at 2147483687",
+        r"must end by step 2\*\*31 - 1, .* end at 2147483687",
     ),
     (oc.extend, {"at_step": -5, "total_steps": 9}, ValueError, "at_step .* got -5"),
     (
         oc.extend,
         {"at_step": 60, "total_steps": 90},
         ValueError,
-        "at_step=60 must be before the end of the schedule, step 60: .*use rewarm",
+        "at_step=60 must be before the end of the schedule, step 60, as nothing is left "
+        "to stretch: extend before the end, or train on with rewarm",
     ),
     (
         oc.extend,
@@ -286,9 +288,9 @@ BAD_CALLS: list[tuple[Any, dict[str, Any], Any, str]] = [
     ),
     (
         oc.rewarm,
-        REWARM | {"at_step": 10, "warmup_steps": 0},
+        REWARM | {"at_step": 10, "warmup_steps": -1},
         ValueError,
-        "warmup_steps must be from 1",
+        "warmup_steps must be from 0 .* got -1",
     ),
 ]
 
@@ -300,16 +302,14 @@ def test_a_bad_edit_is_refused_by_name(edit, arguments, error, message):
 
 
 @pytest.mark.parametrize("edit", [cooled, rewarmed, extended])
-def test_what_is_no_schedule_or_a_stack_of_them_is_refused(edit):
+def test_what_is_not_one_schedule_is_refused(edit):
     with pytest.raises(TypeError, match="schedule must be a schedule of optax_cosine"):
         edit(optax.constant_schedule(0.1), 5)
     with pytest.raises(ValueError, match=r"a stack of batch shape \(2,\)"):
         edit(oc.stack([CURVE, CURVE]), 5)
 
 
-def test_a_schedule_without_end_cannot_be_extended():
+def test_an_endless_schedule_cannot_be_extended():
     for name in ("endless", "mirrored"):
-        with pytest.raises(
-            ValueError, match=r"without end cannot be extended.* rewarm"
-        ):
+        with pytest.raises(ValueError, match=r"endless .* cannot be extended.* rewarm"):
             extended(SCHEDULES[name], 5)

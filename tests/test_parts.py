@@ -1,18 +1,21 @@
-"""Parts, joined and stacked."""
+"""Parts, joined, scaled and stacked."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
+import optax
 import pytest
+import reference
 
 import optax_cosine as oc
 
 RISE, FALL = oc.linear(0.0, 1.0, steps=4), oc.cosine(1.0, 0.0, steps=6)
 
 
-def test_parts_melt_into_one_table_however_they_are_grouped():
+def test_parts_become_one_table_however_they_are_grouped():
     flat: Any = oc.join(RISE, FALL, RISE)
     assert oc.join(oc.join(RISE, FALL), RISE) == flat
     assert oc.join(RISE, oc.join(FALL, RISE)) == flat
@@ -31,7 +34,7 @@ def test_a_named_curve_is_the_join_of_its_parts():
     )
 
 
-def test_a_schedule_without_end_may_stand_last():
+def test_an_endless_schedule_may_stand_last():
     schedule = oc.join(RISE, oc.cosine_restarts_schedule(1.0, 6), after="hold")
     counts = np.arange(40)
     again = [FALL((count - 4) % 6) for count in range(4, 40)]
@@ -40,7 +43,7 @@ def test_a_schedule_without_end_may_stand_last():
     assert [schedule(int(count)) for count in counts] == expected
 
 
-def test_what_is_no_table_joins_too():
+def test_what_is_not_a_table_joins_too():
     product = FALL * FALL
     schedule = oc.join(RISE, product, FALL)
     assert [schedule(count) for count in (0, 4, 10, 16)] == [0, 1, 1, 0]
@@ -112,4 +115,132 @@ def test_schedules_of_two_dtypes_meet_under_x64(x64):
     wide = oc.cosine(0.1, 0.0, steps=10)
     for schedule in (narrow * wide, oc.join(narrow, wide), oc.splice(wide, 3, narrow)):
         assert schedule(jnp.int32(4)).dtype == schedule(4).dtype == np.float64
-    assert oc.stack([narrow, wide]).init_values.dtype == np.float64
+    assert oc.stack([narrow, wide]).node.floats.dtype == np.float64
+
+
+LINE = {"init_value": 0.7, "end_value": -0.2, "steps": 1_000}
+EXPONENTS = [0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 9.0]
+
+
+def line_at(count, exponent, time_exponent=1.0) -> mpmath.mpf:
+    """The formula of the docstring, with 50 digits."""
+    first, last = reference.exact(0.7), reference.exact(-0.2)
+    part = mpmath.mpf(min(max(count, 0), 1_000)) / 1_000
+    bent = 1 - part ** reference.exact(time_exponent)
+    return last + (first - last) * bent ** reference.exact(exponent)
+
+
+@pytest.mark.parametrize("time_exponent", [1.0, 0.5, 2.0])
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_a_power_of_a_line_is_that_of_the_formula(exponent, time_exponent):
+    exponents = {"exponent": exponent, "time_exponent": time_exponent}
+    schedule = oc.linear(**LINE, **exponents)
+    traced = jax.jit(lambda x: oc.linear(**LINE, **x))(exponents)
+    counts = np.array([-3, 0, 1, 2, 17, 250, 499, 500, 501, 750, 998, 999, 1_000, 2_000])
+    closed_over = jax.jit(lambda c: schedule(c))(counts)
+    columns = zip(counts.tolist(), schedule(counts), closed_over, traced(counts))
+    is_straight = exponent == time_exponent == 1
+    for count, *values in columns:
+        truth = line_at(count, exponent, time_exponent)
+        for value in values:
+            assert reference.ulps(value, truth, 0.7) <= (8 if is_straight else 16)
+        assert reference.ulps(schedule(count), truth, 0.7) <= 1
+    for values in (schedule(counts), closed_over, traced(counts)):
+        assert (np.diff(values) <= 0).all()
+        assert (values[0], values[-1]) == (np.float32(0.7), np.float32(-0.2))
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_a_power_of_a_line_is_the_polynomial_schedule_of_optax(exponent):
+    ours = oc.linear(**LINE, exponent=exponent)
+    theirs = optax.polynomial_schedule(0.7, -0.2, exponent, 1_000)
+    counts = np.arange(0, 1_100)
+    # Optax subtracts the elapsed fraction from 1, which is off by a rounding of 1.
+    np.testing.assert_allclose(ours(counts), theirs(counts), rtol=0, atol=1e-6)
+    later = optax.polynomial_schedule(0.7, -0.2, exponent, 900, transition_begin=100)
+    waiting = oc.shift(oc.linear(0.7, -0.2, steps=900, exponent=exponent), -100)
+    np.testing.assert_allclose(waiting(counts), later(counts), rtol=0, atol=1e-6)
+
+
+def test_the_derivative_by_the_exponent_of_a_line_is_that_of_the_formula(x64):
+    def formula(exponent, count):
+        return -0.2 + 0.9 * (1 - count / 1_000) ** exponent
+
+    def ours(exponent, count):
+        return oc.linear(**LINE, exponent=exponent)(count)
+
+    for exponent in (0.5, 1.0, 2.0):
+        for count in (3.0, 250.0, 700.0):
+            slopes = jax.grad(ours, (0, 1))(exponent, count)
+            expected = jax.grad(formula, (0, 1))(exponent, count)
+            np.testing.assert_allclose(slopes, expected, rtol=1e-9)
+
+
+KINDS: dict[str, Any] = {
+    "table": oc.join(RISE, FALL),
+    "endless": oc.cosine_restarts_schedule(0.3, 10, end_value=0.1),
+    "product": FALL * oc.cosine_restarts_schedule(0.3, 10, end_value=0.1),
+    "staircase": oc.staircase(FALL, 3),
+    "spliced": oc.splice(oc.cosine_restarts_schedule(0.3, 10), 7, RISE),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_negated_schedule_has_the_negated_values(name):
+    schedule = KINDS[name]
+    negated, counts = -schedule, np.arange(-1, 40)
+    assert negated == -1 * schedule == schedule * -1.0 == schedule / -1
+    assert -negated == schedule
+    values = [schedule(int(count)) for count in counts]
+    assert [negated(int(count)) for count in counts] == [-value for value in values]
+    np.testing.assert_array_equal(negated(counts), -schedule(counts))
+    assert negated.total_steps == schedule.total_steps
+    traced = jax.jit(lambda s, c: (-s)(c))(schedule, counts)
+    np.testing.assert_array_max_ulp(np.asarray(traced), np.asarray(-schedule(counts)), 2)
+
+
+SUMS = {
+    "schedule + schedule": lambda s: s + FALL,
+    "schedule + number": lambda s: s + 0.1,
+    "number + schedule": lambda s: 0.1 + s,
+    "schedule - schedule": lambda s: s - FALL,
+    "schedule - number": lambda s: s - 0.1,
+    "number - schedule": lambda s: 1 - s,
+    "NumPy's number + schedule": lambda s: np.float32(0.1) + s,
+    "NumPy's number - schedule": lambda s: np.float32(0.1) - s,
+    "schedule + JAX's number": lambda s: s + jnp.float32(0.1),
+    "JAX's number - schedule": lambda s: jnp.float32(1) - s,
+    "sum of schedules": lambda s: sum([s, s]),
+}
+SENTENCE = (
+    r"schedules are not added or subtracted: scale them with \*, multiply two of them "
+    r"with \*, or write a function of the count, "
+    r"lambda count: first\(count\) \+ second\(count\)\."
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", SUMS)
+def test_a_sum_or_a_difference_is_refused_with_a_sentence(name, kind):
+    with pytest.raises(TypeError, match=SENTENCE):
+        SUMS[name](KINDS[kind])
+    added = [0.1]
+    with pytest.raises(TypeError, match=SENTENCE):
+        added[0] += KINDS[kind]
+
+
+def test_a_schedule_is_multiplied_by_numbers_and_schedules_alone():
+    for factor in ("2", None, [1.0], abs):
+        with pytest.raises(TypeError, match="unsupported operand|can't multiply"):
+            RISE * factor
+    with pytest.raises(TypeError, match="unsupported operand"):
+        RISE / FALL
+    with pytest.raises(TypeError, match="unsupported operand"):
+        1 / RISE
+    with pytest.raises(ValueError, match=r"divisor must not be 0, got 0\."):
+        RISE / 0
+    with pytest.raises(ValueError, match="factor must be finite .* got nan"):
+        RISE * np.nan
+    with pytest.raises(ValueError, match=r"factor=1e\+38 takes a rate of .* to 1e\+39"):
+        oc.cosine(10.0, 0.0, steps=3) * 1e38
