@@ -47,12 +47,12 @@ def select(condition: Numbers, on_true: Tree, on_false: Tree) -> Tree:
         if is_known(condition, x, y):
             return np.where(condition, x, y)
         shape = np.broadcast_shapes(*map(np.shape, (condition, x, y)))
-        return lax.select(*(broadcast(leaf, shape) for leaf in (condition, x, y)))
+        return lax.select(*(_broadcast(leaf, shape) for leaf in (condition, x, y)))
 
     return jax.tree.map(of_leaves, on_true, on_false)
 
 
-def broadcast(numbers: Numbers, shape: tuple[int, ...]) -> Numbers:
+def _broadcast(numbers: Numbers, shape: tuple[int, ...]) -> Numbers:
     same = np.shape(numbers) == shape
     return numbers if same else jnp.broadcast_to(numbers, shape)
 
@@ -70,8 +70,10 @@ def to_numpy(tree: Tree) -> Tree | None:
 
 
 def _can_be_fetched(leaf: object) -> bool:
+    if isinstance(leaf, np.ndarray | np.generic):
+        return True
     if is_traced(leaf) or not isinstance(leaf, jax.Array):
-        return isinstance(leaf, np.ndarray | np.generic)
+        return False
     if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
         return False
     is_here = leaf.is_fully_addressable or leaf.is_fully_replicated

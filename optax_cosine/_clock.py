@@ -1,7 +1,7 @@
 """The clock on which a schedule that is not a table is read.
 
-The rows of a table have clocks of their own. What is not a table (endless schedules,
-products, splices) is read through a clock instead: at which step, for each count.
+A clock maps a count to the step at which a schedule is read. The rows of a table have
+clocks of their own; endless schedules, products and splices need this one.
 """
 
 import math
@@ -28,10 +28,11 @@ Steps: TypeAlias = float | Fraction
 
 
 class Clock(NamedTuple):
-    """The count until `at_count`; from there `at_step` plus the counts since, scaled.
+    """Below `at_count` the step is the count.
 
-    `steps` of the schedule take as long as `counts`. A clock that waits starts at a
-    negative step, which reads as 0. A staircase moves on after `every` counts alone.
+    From there the step is `at_step + (count - at_count) * steps / counts`, at least 0:
+    a clock that waits starts at a negative step. With `every` above 1 (a staircase) the
+    count is first divided by `every`, rounded down.
     """
 
     every: Numbers  # int32
@@ -65,10 +66,10 @@ def step_at(clock: Clock, now: Time) -> Time:
     dtype = now.frac.dtype
     every, (at_count, at_step, steps, counts) = clock[0], _cast(clock, dtype)
     if not always(every, 1):
-        # A count that is not a number stays one: the difference is 0 for all others.
+        # NaN stays NaN: the difference is 0 for all other counts.
         flat = now.frac if always(now.frac, 0) else now.frac - now.frac
         stairs = Time(lax.div(now.whole, every), flat)
-        now = select(every > 1, stairs, Time(now.whole, now.frac))
+        now = select(every > 1, stairs, now)
     since = add(now, -at_count)
     if not (is_known(steps, counts) and to_exact(steps) == to_exact(counts)):
         since = scale(since, steps, counts)
@@ -105,7 +106,7 @@ def count_at(clock: Clock, step: Time) -> Time:
 
 
 class HostClock(NamedTuple):
-    """A known clock; the speed is in steps per count."""
+    """A clock in Python's exact numbers. `speed` is `steps / counts`."""
 
     every: int
     at_count: int | Fraction
@@ -114,17 +115,18 @@ class HostClock(NamedTuple):
 
     def step_at(self, count: Steps) -> Steps:
         """The step that is read at a count."""
-        count = count // self.every if self.every > 1 else count
-        if count < self.at_count:
-            return count
-        step = self.at_step + (count - self.at_count) * self.speed
+        tick = count // self.every if self.every > 1 else count
+        if tick < self.at_count:
+            return tick
+        step = self.at_step + (tick - self.at_count) * self.speed
         return min(max(step, 0), LARGEST)
 
     def count_at(self, step: Steps) -> Steps:
         """The first count at which the clock is at the step or past it."""
-        if step >= self.at_step:
-            step = self.at_count + (step - self.at_step) / Fraction(self.speed)
-        count = max(step, 0)
+        count = step
+        if step >= self.at_count:
+            count = self.at_count + (step - self.at_step) / Fraction(self.speed)
+        count = max(count, 0)
         return math.ceil(count) * self.every if self.every > 1 else count
 
 
@@ -144,12 +146,12 @@ def compose(inner: Clock, outer: Clock) -> Clock | None:
     """
     if not is_known(inner, outer):
         return None
-    first, second = host_clock(inner), host_clock(outer)
-    are_affine = first[:2] == second[:2] == (1, 0)
-    if not are_affine or second.at_step < 0 < first.at_step:
+    inside, outside = host_clock(inner), host_clock(outer)
+    are_affine = inside[:2] == outside[:2] == (1, 0)
+    if not are_affine or outside.at_step < 0 < inside.at_step:
         return None
-    at_step = first.at_step + second.at_step * first.speed
-    steps, counts = Fraction(first.speed * second.speed).as_integer_ratio()
+    at_step = inside.at_step + outside.at_step * inside.speed
+    steps, counts = Fraction(inside.speed * outside.speed).as_integer_ratio()
     if max(abs(at_step), steps, counts) > LARGEST:
         return None
     return Clock(inner.every, _ZERO, *map(to_free_time, (at_step, steps, counts)))

@@ -67,8 +67,8 @@ def join(*schedules: Schedule, after: After = "hold") -> Schedule:
         after: What follows the last: `"hold"` its last value, `"repeat"` everything
             from the start, or `"mirror"` everything backward and forward again, as
             PyTorch's CosineAnnealingLR does. Repetition is exact if the length is a
-            whole number. For a period of 10 / 3 steps, build one of 10 steps and write
-            `stretch(schedule, 1 / 3)`.
+            whole number; otherwise restarts drift beyond 2**24 steps. For a period of
+            10 / 3 steps, build one of 10 steps and write `stretch(schedule, 1 / 3)`.
 
     Returns:
         A schedule: one table if all are tables that end.

@@ -19,7 +19,7 @@ from jax import Array, lax
 from optax_cosine._arrays import Numbers, is_known, select
 from optax_cosine._time import Time, to_doubles
 
-# A length of 0 becomes this one: any count can be divided by it without an overflow.
+# Replaces a length of 0: any count divided by it stays finite.
 _TINY_LENGTH = 2.0**-60
 
 
@@ -38,9 +38,9 @@ def turn_per_step(start: Time, end: Time, is_cosine: Numbers) -> Numbers:
         whole_turn = np.where(is_cosine, math.pi / 2, 1.0)
         length = np.maximum(to_doubles(end) - to_doubles(start), _TINY_LENGTH)
         return (whole_turn / length).astype(dtype)
-    # A length of 31 bits and pi / 2 do not fit into a float32. What is lost when each
-    # is rounded is known, relative to what is left, and corrects the quotient.
-    # An int32 from below 0 to above 0 is a uint32 apart: the difference wraps to it.
+    # Neither the length nor pi / 2 fits into a float32. Both rounding errors are known,
+    # and correct the quotient. If the start is below 0, the length may exceed int32;
+    # the wrapped difference, read as a uint32, is right.
     whole, frac = (end.whole - start.whole).astype(np.uint32), end.frac - start.frac
     rounded = whole.astype(dtype)
     length = lax.max(rounded + frac, dtype.type(_TINY_LENGTH))
@@ -64,14 +64,14 @@ def far_weight(angle: Array) -> Array:
 
 
 @jax.custom_jvp
-def clip_value(value: Array, low: Array, high: Array) -> Array:
+def clip_value(low: Array, value: Array, high: Array) -> Array:
     """`jnp.clip`, which moves a value by a rounding but leaves its derivative."""
     return jnp.clip(value, low, high)
 
 
 @clip_value.defjvp
 def _clip_value_jvp(primals: Any, tangents: Any) -> Any:
-    return clip_value(*primals), tangents[0]
+    return clip_value(*primals), tangents[1]
 
 
 @jax.custom_jvp

@@ -34,6 +34,7 @@ from optax_cosine._table import (
     Table,
     concatenate,
     drop_empty_rows,
+    host_row_at,
     host_rows,
     shift_table,
     single_row,
@@ -43,9 +44,11 @@ from optax_cosine._time import LARGEST, to_exact, to_time
 
 _COLUMNS = ("from step", "to", "shape", "init_value", "end_value")
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_MAX_BLOCKS = 60  # Of the curve on one line.
-_MAX_POINTS = 10_000  # Of a picture.
-_FIRST_ROWS, _LAST_ROWS = 12, 4  # That are listed if there are many.
+_SPARKLINE_WIDTH = 60
+# A picture has at most this many points.
+_MAX_POINTS = 10_000
+# A longer list shows its first and its last rows.
+_FIRST_ROWS, _LAST_ROWS = 12, 4
 _MAX_CODE_ROWS, _MAX_CODE = 64, 2_000
 _FLOAT32 = np.dtype(np.float32)
 
@@ -70,28 +73,29 @@ class Phase(NamedTuple):
 
 def phases_of(table: Table) -> list[Phase]:
     """The rows that have steps."""
+    dtype = table.floats.dtype
     return [
         Phase._make(
             [
-                shorten(row.end - row.start),
+                shorten(row.end - row.start, dtype),
                 SHAPES[row.shape],
-                *(_shortest(value, table.floats.dtype) for value in row[5:]),
-                shorten(row.clock_start),
-                shorten(row.clock_end),
+                *(_shortest(value, dtype) for value in row[5:]),
+                shorten(row.clock_start, dtype),
+                shorten(row.clock_end, dtype),
             ]
         )
         for row in host_rows(table)
     ]
 
 
-def shorten(steps: Steps) -> int | float:
+def shorten(steps: Steps, dtype: np.dtype = _FLOAT32) -> int | float:
     """An int if the steps are whole, else the shortest float that is stored alike."""
     if steps == int(steps):
         return int(steps)
-    stored = to_time(Fraction(steps), _FLOAT32)
+    stored = to_time(Fraction(steps), dtype)
     short = float(to_exact(stored).item())
     candidates = round(short, 7), short
-    alike = (x for x in candidates if to_time(Fraction(x), _FLOAT32) == stored)
+    alike = (x for x in candidates if to_time(Fraction(x), dtype) == stored)
     return next(alike, float(steps))
 
 
@@ -130,7 +134,7 @@ def _clock_expression(node: Clocked, inner: str, clock: HostClock) -> str:
     every, at_count, at_step, speed = clock
     if at_count:
         total = shorten(to_exact(end_of(node)).item())
-        return f"extend({inner}, at_step={shorten(at_count)}, total_steps={total})"
+        return f"extend({inner}, at_step={shorten(at_count)!r}, total_steps={total!r})"
     code = _stretched(_shifted(inner, at_step), speed)
     return f"staircase({code}, {every})" if every > 1 else code
 
@@ -150,7 +154,7 @@ def _table_expression(table: Table) -> str:
         text = code.text
         if not all(map(np.array_equal, code.table[:2], table[:2])):
             text = f"Schedule.from_dict({to_dict(table)!r})"
-        if len(text) <= _MAX_CODE:
+        if len(text) <= _MAX_CODE or len(rows) < 7:
             return text
     shown = [_code_of_part(row, dtype).text for row in (*rows[:4], *rows[-2:])]
     shown.insert(4, f"... {len(rows) - 6:,} phases left out ...")
@@ -163,7 +167,7 @@ def _code_of_rows(rows: list[HostRow], dtype: np.dtype, after: int) -> _Code:
     for segment in segments[1:]:
         start, then = segment[0].start, _code_of_segment(segment, dtype, HOLD)
         table = splice_tables(code.table, to_time(Fraction(start), dtype), then.table)
-        text = f"splice({code.text}, {shorten(start)!r}, {then.text})"
+        text = f"splice({code.text}, {shorten(start, dtype)!r}, {then.text})"
         code = _Code(text, table)
     return code
 
@@ -187,7 +191,7 @@ def _code_of_segment(rows: list[HostRow], dtype: np.dtype, after: int) -> _Code:
         text = f"join({joined}{_after(after)})"
         table = concatenate([part.table for part in parts])
     if offset := rows[0].start - rows[0].clock_start:
-        text = _shifted(text, offset)
+        text = f"shift({text}, {shorten(offset, dtype)!r})"
         table = shift_table(table, to_time(Fraction(offset), dtype))
     return _Code(text, table)
 
@@ -201,10 +205,10 @@ def _code_of_part(row: HostRow, dtype: np.dtype) -> _Code:
     table = single_row(Fraction(steps), row.shape, *map(dtype.type, row[5:]))
     first, last, *bends = (_shortest(value, dtype) for value in row[5:])
     if row.shape == LINEAR and first == last and bends == [1, 1]:
-        return _Code(f"constant({first!r}, steps={shorten(steps)!r})", table)
+        return _Code(f"constant({first!r}, steps={shorten(steps, dtype)!r})", table)
     names = zip(("exponent", "time_exponent"), bends, strict=True)
     more = "".join(f", {name}={value!r}" for name, value in names if value != 1)
-    text = f"({first!r}, {last!r}, steps={shorten(steps)!r}{more})"
+    text = f"({first!r}, {last!r}, steps={shorten(steps, dtype)!r}{more})"
     return _Code(SHAPES[row.shape] + text, table)
 
 
@@ -221,13 +225,21 @@ class Section(NamedTuple):
     end_value: float  # The value that it approaches.
 
 
-def sections_of(node: Node) -> list[Section]:
-    """What a schedule does, from step 0 on."""
+def sections_of(node: Node) -> tuple[list[Section], int]:
+    """What a schedule does, from step 0 on, and how many sections are left out.
+
+    Of many sections the first and the last are there.
+    """
     starts, value = sorted({0, *_starts_of_sections(node)}), host_function(node)
-    stops = [*starts[1:], math.inf]
-    shapes = [_shape_at(node, start) for start in starts]
-    limits = [_value_before(node, stop) for stop in stops]
-    return list(map(Section, starts, stops, shapes, map(value, starts), limits))
+    pairs = [*zip(starts, [*starts[1:], math.inf], strict=True)]
+    hidden = max(0, len(pairs) - _FIRST_ROWS - _LAST_ROWS)
+    if hidden > 1:
+        del pairs[_FIRST_ROWS:-_LAST_ROWS]
+    sections = [
+        Section(a, b, _shape_at(node, a), value(a), _value_before(node, b))
+        for a, b in pairs
+    ]
+    return sections, hidden if hidden > 1 else 0
 
 
 def _starts_of_sections(node: Node) -> list[Steps]:
@@ -254,8 +266,8 @@ def _starts_of_sections(node: Node) -> list[Steps]:
 def _shape_at(node: Node, step: Steps) -> str:
     match node:
         case Table():
-            row = next((row for row in host_rows(node) if step < row.end), None)
-            if row is None:
+            row = host_row_at(node, step, "right")
+            if step >= row.end:
                 return AFTER[node.after]
             if not row.clock_start <= step < row.clock_end:
                 return "hold"
@@ -276,22 +288,20 @@ def _value_before(node: Node, stop: Steps) -> float:
     """The value that a schedule approaches; without a stop, at the end of a lap."""
     match node:
         case Table():
-            rows = host_rows(node)
             if stop == math.inf and node.after == MIRROR:
-                return rows[0].init_value
-            if rows[-1].end < stop < math.inf:
-                return host_function(node)(stop)
-            row = next((row for row in rows if stop <= row.end), rows[-1])
-            return row_function(row)(stop)
+                return host_row_at(node, 0, "right").init_value
+            row = host_row_at(node, stop, "left")
+            is_later_lap = row.end < stop < math.inf
+            return (host_function(node) if is_later_lap else row_function(row))(stop)
         case Product(first, second):
             return _value_before(first, stop) * _value_before(second, stop)
         case Spliced(before, at_step, then):
             since = stop - to_exact(at_step).item()
-            is_before = since <= 0
-            return _value_before(*((before, stop) if is_before else (then, since)))
+            if since <= 0:
+                return _value_before(before, stop)
+            return _value_before(then, since)
         case Clocked(inner, clock):
-            is_held = stop == math.inf
-            step = stop if is_held else host_clock(clock).step_at(stop)
+            step = stop if stop == math.inf else host_clock(clock).step_at(stop)
             return _value_before(inner, step)
 
 
@@ -302,7 +312,7 @@ def lap_of(node: Node) -> int:
     """The whole number of steps to the end, or until an endless schedule repeats."""
     if isinstance(node, Clocked) and is_endless(node):
         clock = host_clock(node.clock)
-        # What was read ahead is drawn in the next lap.
+        # A schedule that reads ahead is drawn until a lap has been seen whole.
         count = clock.count_at(lap_of(node.inner) + max(clock.at_step, 0))
     else:
         count = to_exact(end_of(node)).item()
@@ -310,7 +320,7 @@ def lap_of(node: Node) -> int:
 
 
 def evenly_spaced_counts(total: int, number: int) -> list[int]:
-    """At most so many counts from 0 to a total, both included."""
+    """At most `number` counts from 0 to a total, both included."""
     number = min(number, total + 1)
     return [total * i // (number - 1) for i in range(number)]
 
@@ -323,17 +333,20 @@ def curve_of(node: Node, total: int) -> Curve:
 
 def as_text(node: Node) -> str:
     """The code, the curve on one line, and the phases."""
-    counts, value = evenly_spaced_counts(lap_of(node), _MAX_BLOCKS), host_function(node)
+    counts, value = (
+        evenly_spaced_counts(lap_of(node), _SPARKLINE_WIDTH),
+        host_function(node),
+    )
     curve = sparkline([value(count) for count in counts])
     line = f"{curve}  0 to {counts[-1]:,}"
-    return "\n".join([expression(node), line, _as_text_table(sections_of(node))])
+    return "\n".join([expression(node), line, _as_text_table(node)])
 
 
 def as_html(node: Node) -> str:
     """The code, the curve as a picture, and the phases."""
     code = f"<code>{html.escape(expression(node))}</code>"
     picture = html_picture(curve_of(node, lap_of(node)))
-    return f"{code}<br>{picture}{_as_html_table(sections_of(node))}"
+    return f"{code}<br>{picture}{_as_html_table(node)}"
 
 
 def sparkline(values: Sequence[float]) -> str:
@@ -349,9 +362,9 @@ def _block(height: float) -> str:
     return _BLOCKS[round(height * (len(_BLOCKS) - 1))]
 
 
-def _as_text_table(sections: Sequence[Section]) -> str:
-    """The rows, aligned."""
-    rows = [_COLUMNS, *_rows(sections)]
+def _as_text_table(node: Node) -> str:
+    """The sections, aligned."""
+    rows = [_COLUMNS, *_rows(node)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = (str.rjust, str.rjust, str.ljust, str.rjust, str.rjust)
     return "\n".join(
@@ -360,36 +373,29 @@ def _as_text_table(sections: Sequence[Section]) -> str:
     )
 
 
-def _as_html_table(sections: Sequence[Section]) -> str:
-    """The rows, for a notebook."""
+def _as_html_table(node: Node) -> str:
+    """The sections, for a notebook."""
     head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
-    rows = (
-        "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
-        for row in _rows(sections)
-    )
+    rows = ("".join(f"<td>{html.escape(x)}</td>" for x in row) for row in _rows(node))
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _rows(sections: Sequence[Section]) -> list[tuple[str, ...]]:
-    if len(sections) <= _FIRST_ROWS + _LAST_ROWS + 1:
-        return [_row(part) for part in sections]
-    hidden = f"({len(sections) - _FIRST_ROWS - _LAST_ROWS:,} more)"
-    some = [_row(part) for part in (*sections[:_FIRST_ROWS], *sections[-_LAST_ROWS:])]
-    return [
-        *some[:_FIRST_ROWS],
-        ("...", "...", hidden, "...", "..."),
-        *some[_FIRST_ROWS:],
-    ]
+def _rows(node: Node) -> list[tuple[str, ...]]:
+    sections, hidden = sections_of(node)
+    rows = [_row(section) for section in sections]
+    if hidden:
+        rows.insert(_FIRST_ROWS, ("...", "...", f"({hidden:,} more)", "...", "..."))
+    return rows
 
 
-def _row(part: Section) -> tuple[str, ...]:
+def _row(section: Section) -> tuple[str, ...]:
     return (
-        _step(part.start),
-        _step(part.stop),
-        part.shape,
-        f"{part.init_value:.6g}",
-        f"{part.end_value:.6g}",
+        _step(section.start),
+        _step(section.stop),
+        section.shape,
+        f"{section.init_value:.6g}",
+        f"{section.end_value:.6g}",
     )
 
 

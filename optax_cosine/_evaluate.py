@@ -12,18 +12,20 @@ For a table:
 6. Start at the value of the nearer end, and add the weighted difference.
 
 Near either end the weight is small and precise, and at the end it is 0: so a schedule
-meets its values to the bit. Each stage rounds a function that does not fall, so a
-decaying row never rises from one step to the next; only where the halves of a row meet
-two formulas might differ by a rounding, and the value is clamped there.
+meets its values to the bit. Each stage is a rounded monotone function, so a decaying
+row never rises from one step to the next. Where the two halves of a row meet, their
+formulas may differ by a rounding; the value is clamped there.
 
 The same lines serve two kinds of tables. A traced table (an argument of the program,
 part of an optimizer state) is read with gathers, and the program does not depend on
-what is in it. A known table (closed over) is written into the program, and what its
-numbers make superfluous is left out: `always(column, value)` tells while JAX traces.
+what is in it. A known table (closed over) is written into the program, and operations
+that its numbers make unnecessary are left out; `always(column, value)` decides that at
+trace time.
 """
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -47,17 +49,20 @@ from optax_cosine._table import (
 )
 from optax_cosine._time import Time, add, from_array
 
+Clip: TypeAlias = Callable[[Any, Any, Any], Array]
+
 # Comparing a count with every boundary is one kernel, a binary search is a loop of
 # kernels. But comparing takes memory, so beyond this many comparisons we search.
 _MAX_COMPARISONS = 2**18
 # Up to this many known rows are chosen with selects, which a CPU vectorizes. It does
 # not vectorize gathers.
 _MAX_SELECTS = 8
-# Up to this many known rows are counted in the kernel that uses their number.
+# Up to this many known rows, the index of a row is a sum of comparisons, which XLA
+# fuses into the kernel that uses the index.
 _MAX_ADDITIONS = 32
 # JAX has explicit axes, and this function, from 0.7 on.
 auto_axes: Any = getattr(jax.sharding, "auto_axes", None)
-# The index of a row is computed here, and is always valid.
+# Row indices are computed in this file and never out of bounds, so XLA need not clamp.
 _IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
 
 
@@ -139,9 +144,11 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
         again = _wrap(now, total, lax.optimization_barrier(laps), table.after)
         row = _gather_row(table, _find_row(table.ends, total, again, num_counts))
         now = _wrap(now, total, laps, table.after)
-    weight, is_from_start = _weight_of_farther_end(row, now)
-    is_constant = is_known(table) and always(now.frac, 0)
-    return _interpolate(row, weight, is_from_start, has_slope=not is_constant)
+    # Whole counts and known numbers have no derivative that a clip could hide.
+    has_slope = not (is_known(table) and always(now.frac, 0))
+    clip = clip_value if has_slope else lax.clamp
+    weight, is_from_start = _weight_of_farther_end(row, now, clip)
+    return _interpolate(row, weight, is_from_start, clip)
 
 
 def _completed_laps(now: Time, total: Time, after: Numbers) -> Numbers:
@@ -149,8 +156,9 @@ def _completed_laps(now: Time, total: Time, after: Numbers) -> Numbers:
     none = np.array(0, np.int32)
     if always(after, HOLD):
         return none
-    # Laps of a whole number of steps are counted in integers, so that each restart is
-    # at its step up to 2**31 - 1. Other laps are counted in floats.
+    # Laps of a whole number of steps are counted in integers: each restart is at its
+    # step up to 2**31 - 1. Laps with a fraction of a step are counted in floats, and
+    # restarts drift once the counts exceed 2**24.
     laps = lax.div(now.whole, total.whole)
     if not always(total.frac, 0):
         estimate = (now.to_float() / total.to_float()).astype(np.int32)
@@ -229,12 +237,12 @@ def _read_known_row(rows: Rows, now: Time, num_counts: int) -> _Row:
     What all rows have in common stays a known number, which the steps below leave out.
     """
     columns, ends = _to_row(rows), rows.end
-    number = len(rows.shape)
-    if number > _MAX_SELECTS:
+    num_rows = len(ends.whole)
+    if num_rows > _MAX_SELECTS:
         index = _find_known_row(ends, now, num_counts)
         return jax.tree.map(lambda column: _gather_known(column, index), columns)
     row = _take(columns, 0)
-    for i in range(1, number):
+    for i in range(1, num_rows):
         row = select(now >= _take(ends, i - 1), _take(columns, i), row)
     return row
 
@@ -272,20 +280,20 @@ def _to_row(rows: Rows) -> _Row:
 # --- From a row to a value ---
 
 
-def _weight_of_farther_end(row: _Row, now: Time) -> tuple[Array, Numbers]:
+def _weight_of_farther_end(row: _Row, now: Time, clip: Clip) -> tuple[Array, Numbers]:
     """A weight of at most one half, and whether the start is the nearer end."""
     fits = always(row.is_early, 0)
     elapsed = _steps_between(row.clock_start, now, fits=fits)
     remaining = _steps_between(now, row.clock_end, fits=fits)
     is_from_start = elapsed <= remaining
     near = select(is_from_start, elapsed, remaining)
-    # The turn is below 0 before the clock starts and after the clock ends, and a
-    # distance of 31 bits may round past the middle of the row, where the sine of XLA
-    # changes its formula and may step back. `lax.clamp` makes the derivative 0 at the
-    # ends; `jnp.clip` would make it one half.
-    turn = near * row.turn_per_step
-    half = half_turn(row.is_cosine, turn.dtype)
-    turn = lax.clamp(lax.full_like(turn, 0), turn, half)
+    # Below 0 before the clock starts and after the clock ends. `lax.clamp` makes the
+    # derivative 0 there, and at the ends, where `jnp.clip` would make it one half.
+    near = lax.clamp(lax.full_like(near, 0), near, lax.full_like(near, jnp.inf))
+    # A distance of 31 bits may round past the middle of the row, where the sine of XLA
+    # changes its formula and may step back.
+    turn, half = near * row.turn_per_step, half_turn(row.is_cosine, near.dtype)
+    turn = clip(lax.full_like(turn, 0), turn, half)
     if not always(row.time_exponent, 1):
         turn, is_from_start = _bend_time(row, turn, is_from_start)
     # On a line the turn is the weight: a fraction of at most one half.
@@ -302,11 +310,11 @@ def _weight_of_farther_end(row: _Row, now: Time) -> tuple[Array, Numbers]:
 
 
 def _steps_between(start: Time, end: Time, *, fits: bool) -> Numbers:
-    """The difference of integers as a float: one rounding, exact up to 2**24 steps."""
+    """The difference as a float, exact up to 2**24 steps and monotone beyond."""
     if fits:
         return (end - start).to_float()
     # If a clock starts before step 0, the difference may exceed int32. So the halves
-    # are subtracted, and what the halves lack is added to the float.
+    # are subtracted, and the difference of the lowest bits is added in float.
     half = (end.whole >> 1) - (start.whole >> 1)
     rest, frac = (end.whole & 1) - (start.whole & 1), end.frac - start.frac
     return 2 * half.astype(frac.dtype) + rest.astype(frac.dtype) + frac
@@ -323,9 +331,7 @@ def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, N
     return select(row.time_exponent == 1, turn, bent_turn), is_from_start
 
 
-def _interpolate(
-    row: _Row, weight: Array, is_from_start: Numbers, *, has_slope: bool
-) -> Array:
+def _interpolate(row: _Row, weight: Array, is_from_start: Numbers, clip: Clip) -> Array:
     # At a weight of 0 this is the value of the nearer end, to the bit.
     near = select(is_from_start, row.init_value, row.end_value)
     far = select(is_from_start, row.end_value, row.init_value)
@@ -333,7 +339,4 @@ def _interpolate(
     # Where the halves of the row meet, their roundings may pass each other, which would
     # be a step back. So neither half goes beyond the middle, which both round alike.
     middle = (row.init_value + row.end_value) / 2
-    bounds = lax.min(near, middle), lax.max(near, middle)
-    if has_slope:
-        return clip_value(value, *bounds)
-    return lax.clamp(bounds[0], value, bounds[1])
+    return clip(lax.min(near, middle), value, lax.max(near, middle))

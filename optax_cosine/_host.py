@@ -1,8 +1,8 @@
 """The value of a known schedule at a Python int, without JAX.
 
-In double precision, rounded once by the caller. Each row becomes a function with its
-constants; the formula is that of `_evaluate`, in other words, so that each path checks
-the other.
+The value is computed in double precision and rounded once. Each row becomes a function
+with its constants. The formula is written differently from that in `_evaluate`, so that
+each path checks the other.
 """
 
 import bisect
@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from optax_cosine._clock import Steps, host_clock
-from optax_cosine._node import Clocked, Node, Product, Spliced
+from optax_cosine._node import Clocked, Node, Product, Spliced, is_held_table
 from optax_cosine._table import (
     COSINE,
     MIRROR,
@@ -29,13 +29,14 @@ Value: TypeAlias = Callable[[Steps], float]
 # `float`, or the dtype of the schedule.
 Rounding: TypeAlias = Callable[[float], Any]
 
-# A lap of a fraction of a step is stored in float32: so much may lack at its end.
+# A lap of a fraction of a step was rounded when it was stored. A remainder this close
+# to a lap counts as a complete lap.
 _LAP_TOLERANCE = 1e-6
 
 
 def host_call(node: Node, rounded: Rounding) -> Callable[[int], Any]:
     """The value at any int, rounded to the dtype of the node."""
-    if isinstance(node, Table) and is_held(node):
+    if is_held_table(node):
         # Each row rounds its own values, which saves a call. The first row clamps
         # counts before step 0, and the last row counts past the end.
         return _function_of_table(node, rounded)
@@ -117,7 +118,7 @@ def _row_function(
     row: HostRow, rounded: Rounding, earliest: float, first: float
 ) -> Value:
     _, _, clock_start, clock_end, shape, init_value, end_value, *exponents = row
-    # An empty clock divides nothing: every count is at its end.
+    # The length of an empty clock is a divisor, and must not be 0.
     duration = max(clock_end - clock_start, 2.0**-60)
     if exponents != [1, 1]:
         bent = _bent_row_function(row, duration)

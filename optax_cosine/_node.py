@@ -1,18 +1,19 @@
 """What a schedule is made of: a table, or one of the three combinations of tables.
 
-The nodes hold numbers alone. What is computed from them is written in one function a
-subject: the value on a device in `_evaluate`, the value on the host in `_host`, what is
-shown in `_display`, JSON in `_json`.
+The nodes hold numbers alone. What is computed from them has a file for each purpose:
+the value on a device is in `_evaluate`, the value on the host in `_host`, what is shown
+in `_display`, JSON in `_json`.
 
 Tables that end give tables, whatever is done to them. A combination holds each of its
 parts once, so an edit adds a constant to the size of a program: an edit goes into the
-last part of a spliced schedule, and two clocks become one clock.
+last part of a spliced schedule, and a shift or stretch is merged into the clock that is
+there, if both are known.
 """
 
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias, TypeGuard
+from typing import NamedTuple, TypeAlias, TypeGuard, cast
 
 import numpy as np
 
@@ -138,10 +139,11 @@ def map_rates(node: Node, function: Callable[[Numbers], Numbers]) -> Node:
 def join_nodes(nodes: Sequence[Node]) -> Node:
     """The nodes one after the other; neighboring tables that end become one table."""
     joined: list[Node] = []
-    for _, run in itertools.groupby(nodes, is_held_table):
+    for are_tables, run in itertools.groupby(nodes, is_held_table):
         neighbors = [*run]
-        tables = [*filter(is_held_table, neighbors)]
-        joined += [concatenate(tables)] if tables else neighbors
+        if are_tables:
+            neighbors = [concatenate(cast("list[Table]", neighbors))]
+        joined += neighbors
     return functools.reduce(lambda a, b: splice_nodes(a, end_of(a), b), joined)
 
 

@@ -91,7 +91,7 @@ class Schedule:
         [0.    0.5   0.275 0.05 ]
     """
 
-    # Derived from the node when they are first needed.
+    # Caches, filled on first use.
     _hash: int | None = None
     _host: Callable[[int], np.floating] | None = None
     _program: Callable[[Array], Array] | None = None
@@ -153,7 +153,8 @@ class Schedule:
     def total_steps(self) -> int | float:
         """The count at which the schedule ends; `math.inf` if it never ends.
 
-        An int if it is whole. If the schedule is traced, the count is a JAX scalar.
+        An int if it is whole. For a traced schedule or a stack it is a JAX array of
+        floats, exact up to 2**24.
         """
         node = to_numpy(self._node)
         if node is None or batch_shape_of(self._node):
@@ -170,6 +171,11 @@ class Schedule:
         a table, unless it is endless and was edited.
         """
         node = known_node(self)
+        if shape := batch_shape_of(node):
+            raise AttributeError(
+                f"this is a stack of schedules, of batch shape {shape}: take one with "
+                "jax.tree.map(lambda x: x[0], stack)."
+            )
         if isinstance(node, Table):
             return phases_of(node)
         raise AttributeError(
@@ -264,20 +270,23 @@ class Schedule:
             self._hash = hash(unknown)
         return self._hash
 
+    def __copy__(self) -> "Schedule":
+        return to_schedule(self._node)
+
     def __reduce__(self) -> tuple[Callable, tuple[Node]]:
         return _restore, (self._node,)
 
     def __repr__(self) -> str:
         """The code that builds the schedule."""
-        return _show(self, expression) or _structure(self)
+        return _render(self, expression) or _structure(self)
 
     def __str__(self) -> str:
         """The code, the curve on one line, and the phases."""
-        return _show(self, as_text) or repr(self)
+        return _render(self, as_text) or repr(self)
 
     def _repr_html_(self) -> str | None:
         """The curve as a picture, and the phases, for a notebook."""
-        return _show(self, as_html)
+        return _render(self, as_html)
 
     # --- A pytree ---
 
@@ -291,7 +300,7 @@ class Schedule:
 
     @classmethod
     def tree_unflatten(cls, _: None, children: tuple[Node]) -> "Schedule":
-        """Of any leaves: JAX maps trees of anything into this class."""
+        """Accepts any leaves: `jax.tree.map` may return anything."""
         return to_schedule(children[0])
 
 
@@ -347,7 +356,7 @@ def _is_equal(a: Any, b: Any) -> bool:
         same = a == b
         return same if isinstance(same, bool) else bool(np.all(same))
     except (RuntimeError, TypeError, ValueError):
-        # Tracers, deleted buffers, and arrays that do not match do not tell.
+        # Tracers, deleted buffers, and arrays of other shapes cannot be compared.
         return False
 
 
@@ -370,13 +379,13 @@ def _scaling(
                     f"{name}={number!r} takes a rate of the schedule to {value!r}: "
                     "rates are from -1.7e38 to 1.7e38."
                 )
-        # Adding 0 makes 0 of -0.
+        # Adding 0.0 turns -0.0 into 0.0, so that equal schedules print alike.
         return (values + 0.0).astype(column.dtype)
 
     return scaled
 
 
-def _show(schedule: Schedule, how: Callable[[Node], Result]) -> Result | None:
+def _render(schedule: Schedule, how: Callable[[Node], Result]) -> Result | None:
     """`how` of the schedule, if it is one schedule whose numbers are known."""
     try:
         node = to_numpy(schedule.node)

@@ -1,13 +1,13 @@
 """The table of rows that a schedule is, and how rows are cut, moved and put together.
 
-A row says until when it plays, and on which clock: when its fraction is 0, and when the
-fraction is 1. In a freshly built table the clock of a row is the time that it plays.
-A cut row keeps its clock, a moved or stretched row takes it along. So a table stays a
-table, whatever is done to it, and no row is ever computed from another.
+A row has an end, and a clock: the times at which its fraction is 0 and 1. In a freshly
+built table the clock of a row is the time that the row plays. A cut row keeps its
+clock, and a moved or stretched row takes its clock along. So a table stays a table,
+whatever is done to it, and no row is ever computed from another.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -160,14 +160,16 @@ def single_row(
 
 def starts_of(ends: Time) -> Time:
     """When each row begins: at 0, or when the row before it ends."""
-    if is_known(ends):
-        return ends.map(lambda x: np.concatenate([np.zeros_like(x[:1]), x[:-1]]))
-    return ends.map(lambda x: jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]))
+    xp = np if is_known(ends) else jnp
+    return ends.map(lambda x: xp.concatenate([xp.zeros_like(x[:1]), x[:-1]]))
 
 
 def end_of_table(table: Table) -> Time:
     """When the last row ends; of a table that repeats, the length of a lap."""
-    ends = table.ends
+    return last_end(table.ends)
+
+
+def last_end(ends: Time) -> Time:
     if is_known(ends):
         return ends.map(lambda x: x[..., -1])
     return ends.map(lambda x: lax.index_in_dim(x, -1, -1, keepdims=False))
@@ -200,6 +202,16 @@ def _to_numbers(times: Time) -> list[float]:
     return [int(x) if x.is_integer() else x for x in to_doubles(times).tolist()]
 
 
+def host_row_at(table: Table, step: float, side: Literal["left", "right"]) -> HostRow:
+    """The row that plays from a step on (right) or until it (left); else the last."""
+    integers, floats, after = drop_empty_rows(table)
+    ends = to_doubles(Table(integers, floats, after).ends)
+    index = min(int(np.searchsorted(ends, step, side)), len(ends) - 1)
+    # A row starts where the row before it ends.
+    pair = slice(max(index - 1, 0), index + 1)
+    return host_rows(Table(integers[:, pair], floats[:, pair], after))[-1]
+
+
 def drop_empty_rows(table: Table) -> Table:
     """The table without its empty rows, if it is known."""
     return pack(_drop_empty(table.rows), table.after)
@@ -221,7 +233,7 @@ def concatenate(tables: Sequence[Table]) -> Table:
     moved, total = [tables[0].rows], end_of_table(tables[0])
     for table in tables[1:]:
         moved.append(_move(table.rows, total))
-        total = moved[-1].end.map(lambda x: x[-1])
+        total = last_end(moved[-1].end)
     known = is_known(*moved)
 
     def join_columns(*columns: Numbers) -> Numbers:
@@ -288,13 +300,13 @@ def splice_tables(before: Table, at_step: Time, then: Table) -> Table:
 
 
 def _play_from_0(rows: Rows, table: Table) -> Table:
-    """The rows of a table at other times, of which those below 0 are over.
+    """The rows of a table at other times. Rows that end by step 0 become empty.
 
-    The last row of the table that had steps keeps at least one.
+    The last row of the table that had steps keeps at least one step.
     """
     zero = Time(np.array(0, np.int32), np.zeros((), rows.end.frac.dtype))
     one = Time(zero.whole + np.int32(1), zero.frac)
-    # A row that had no steps at 0 does not wait, but stays without.
+    # An empty first row stays empty: waiting must not give it steps.
     is_over = (zero >= rows.end) | (zero >= table.ends)
     is_last = table.ends >= end_of_table(table)
     last_end = select(zero >= rows.end, one, rows.end)

@@ -99,7 +99,10 @@ def from_array(steps: ArrayLike, dtype: np.dtype) -> Time:
 
 
 def clamp_host_count(count: ArrayLike) -> ArrayLike:
-    """Python's and NumPy's counts in int32, where JAX would wrap or refuse them."""
+    """Python's and NumPy's counts in int32, which JAX would wrap or refuse.
+
+    An array with a fraction or NaN stays float64, which JAX rounds without x64.
+    """
     if isinstance(count, int):
         return np.int32(min(max(count, 0), LARGEST))
     if not isinstance(count, float | np.ndarray | np.generic):
@@ -116,7 +119,7 @@ def clamp_host_count(count: ArrayLike) -> ArrayLike:
 def to_time(steps: Scalar, dtype: np.dtype) -> Time:
     """One checked number, or a traced one, as a time."""
     if is_traced(steps):
-        return from_array(steps, dtype).astype(dtype)
+        return from_array(steps, dtype)
     return from_exact(np.array(steps, object), dtype)
 
 
@@ -162,6 +165,7 @@ def _known(whole: np.ndarray, frac: np.ndarray, dtype: np.dtype) -> Time:
 
 
 def _round(steps: int | Fraction, dtype: np.dtype) -> float:
+    # Less than half a step is not snapped to 0: the row would become empty.
     if abs(steps - round(steps)) < _SNAP and (abs(steps) > 0.5 or not steps):
         return float(round(steps))
     return float(round(steps * _GRID) / _GRID if dtype == np.float32 else steps)
@@ -211,7 +215,7 @@ def add(time: Time, duration: Time) -> Time:
         return Time(_add_clamped(time.whole, duration.whole), time.frac)
     frac = time.frac + duration.frac
     carry = jnp.floor(frac)
-    steps = duration.whole + carry.astype(np.int32)
+    steps = _add_clamped(duration.whole, carry.astype(np.int32))
     return Time(_add_clamped(time.whole, steps), frac - carry)
 
 
@@ -278,11 +282,13 @@ def _normalize(time: Time) -> Time:
     """The same time with 0 <= frac < 1, snapped to an integer as stored times are."""
     nearest = jnp.round(time.frac)
     error = time.frac - nearest
+    # Less than half a step is not snapped to 0: the row would become empty.
+    may_snap = (time.whole != 0) | (nearest != 0)
     frac = jnp.where(
-        abs(error) < _SNAP, time.frac - lax.stop_gradient(error), time.frac
+        (abs(error) < _SNAP) & may_snap, time.frac - lax.stop_gradient(error), time.frac
     )
     carry = jnp.floor(frac)
-    return Time(time.whole + carry.astype(np.int32), frac - carry)
+    return Time(_add_clamped(time.whole, carry.astype(np.int32)), frac - carry)
 
 
 def _muldiv(

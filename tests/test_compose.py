@@ -229,8 +229,8 @@ def test_many_edits_of_one_table_have_as_many_rows_as_edits(name):
     }
     for k in range(1, 21):
         schedule = edits[name](schedule, k)
-    assert schedule.node.integers.shape[-1] <= 21
-    assert len(jax.tree.leaves(schedule)) == 3
+    integers, _, _ = jax.tree.leaves(schedule)
+    assert integers.shape[-1] <= 21
 
 
 def test_what_is_not_a_table_says_so():

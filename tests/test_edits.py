@@ -77,7 +77,7 @@ def assert_seam_on_device(schedule, edited, at_step) -> None:
 def test_the_past_is_unchanged_and_the_seam_has_no_jump(name, at_step, edit):
     schedule = SCHEDULES[name]
     if edit is extended and not may_be_extended(schedule, at_step):
-        with pytest.raises(ValueError, match="train on with rewarm"):
+        with pytest.raises(ValueError, match=r"(train on with|course use) rewarm"):
             edit(schedule, at_step)
     else:
         assert_seam(schedule, edit(schedule, at_step), at_step)
@@ -102,7 +102,7 @@ def test_the_future_is_that_of_the_formula(name, at_step):
 
 @schedules
 @pytest.mark.parametrize("at_step", [0, 3, 17, 40])
-@pytest.mark.parametrize("total_steps", [41, 59, 133, 1_000_000, LARGEST])
+@pytest.mark.parametrize("total_steps", [41, 59, 133, 1_000_000, 2**29 - 1])
 def test_the_rest_is_stretched_to_the_new_end(name, at_step, total_steps):
     schedule = SCHEDULES[name]
     if not may_be_extended(schedule, at_step):
@@ -116,9 +116,89 @@ def test_the_rest_is_stretched_to_the_new_end(name, at_step, total_steps):
         then = at_step + (count - at_step) * (old - at_step) / (total_steps - at_step)
         expected = float(schedule(jnp.float32(then)))
         if name == "staircase":
-            continue  # between two stairs, a rounding of the time above decides
+            continue  # Between two stairs, a rounding of the time above decides.
         assert float(edited(count)) == pytest.approx(expected, abs=3e-7)
         assert float(edited(jnp.int32(count))) == pytest.approx(expected, abs=3e-7)
+
+
+@schedules
+@pytest.mark.parametrize("at_step", [0, 3, 17, 40])
+def test_a_rest_as_long_as_time_is_stretched_or_refused(name, at_step):
+    schedule = SCHEDULES[name]
+    if not may_be_extended(schedule, at_step):
+        return
+    arguments = {"at_step": at_step, "total_steps": LARGEST}
+    if name == "cooled down" or (at_step == 40 and name in ("one phase", "product")):
+        # The clock of a row that was cut, or that began long ago, does not fit.
+        message = r"must stay within 2\*\*31 - 1 steps on the clock of each of its"
+        with pytest.raises(ValueError, match=message):
+            oc.extend(schedule, **arguments)
+        return
+    edited = oc.extend(schedule, **arguments)
+    assert edited.total_steps == LARGEST
+    last = schedule(schedule.total_steps)
+    assert edited(LARGEST) == edited(jnp.int32(LARGEST)) == last
+
+
+def test_the_extension_of_a_schedule_that_ends_between_steps_ends_at_its_step():
+    schedule = oc.stretch(oc.cosine_annealing_schedule(0.1, 997), 0.7)
+    assert schedule.total_steps == 697.9
+    edited = oc.extend(schedule, at_step=100, total_steps=1_234)
+    assert edited.total_steps == 1_234
+    assert sum(phase.steps for phase in edited.phases) == 1_234
+    assert edited(1_233) > edited(1_234) == edited(jnp.int32(1_234)) == 0
+    assert_seam(schedule, edited, 100)
+    again = oc.extend(edited, at_step=500, total_steps=700)
+    assert again.total_steps == 700
+    assert again(699) > again(700) == again(jnp.int32(700)) == 0
+
+    def build(at_step, total_steps):
+        return oc.extend(schedule, at_step=at_step, total_steps=total_steps)
+
+    traced = jax.jit(build)(100, 1_234)
+    assert traced.total_steps == 1_234
+    assert traced(jnp.int32(1_234)) == 0
+    np.testing.assert_allclose(
+        traced(COUNTS * 10), edited(COUNTS * 10), rtol=0, atol=1e-7
+    )
+
+
+@schedules
+@steps
+def test_a_schedule_may_be_rewarmed_without_a_warmup(name, at_step):
+    schedule = SCHEDULES[name]
+    edited = oc.rewarm(
+        schedule, at_step=at_step, peak_value=0.2, warmup_steps=0, decay_steps=15
+    )
+    assert edited == oc.splice(schedule, at_step, oc.cosine(0.2, 0.0, steps=15))
+    past = range(at_step)
+    assert [edited(count) for count in past] == [schedule(count) for count in past]
+    assert edited(at_step) == np.float32(0.2)
+    assert edited.total_steps == at_step + 15
+    values = np.asarray(edited(COUNTS))
+    assert values[at_step] == np.float32(0.2)
+    assert (np.diff(values[at_step:]) <= 0).all()
+    traced = jax.jit(
+        lambda steps: oc.rewarm(
+            schedule,
+            at_step=at_step,
+            peak_value=0.2,
+            warmup_steps=steps,
+            decay_steps=15,
+        )
+    )(0)
+    np.testing.assert_allclose(traced(COUNTS), values, rtol=0, atol=1e-7)
+    assert traced(jnp.int32(at_step)) == np.float32(0.2)
+
+
+@pytest.mark.parametrize("at_step", [60, 61, 1_000, LARGEST])
+def test_an_extension_at_or_past_the_end_is_refused_in_one_sentence(at_step):
+    with pytest.raises(ValueError, match="must be before the end") as caught:
+        oc.extend(CURVE, at_step=at_step, total_steps=LARGEST)
+    assert str(caught.value) == (
+        f"at_step={at_step} must be before the end of the schedule, step 60, as "
+        "nothing is left to stretch: extend before the end, or train on with rewarm."
+    )
 
 
 @pytest.mark.parametrize("shape", ["cosine", "linear", "1-sqrt"])
@@ -168,6 +248,44 @@ def test_at_step_and_the_schedule_may_be_traced(name, edit):
     assert values._cache_size() == 1
 
 
+EDITS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "cooldown": (oc.cooldown, {"at_step": 30, "steps": 20, "end_value": 0.001}),
+    "extend": (oc.extend, {"at_step": 30, "total_steps": 90}),
+    "rewarm": (
+        oc.rewarm,
+        {"at_step": 30, "peak_value": 0.2, "warmup_steps": 5, "decay_steps": 15}
+        | {"end_value": 0.01},
+    ),
+}
+ARGUMENTS = [(edit, name) for edit, (_, names) in EDITS.items() for name in names]
+OUT_OF_RANGE = [
+    *(0, -1, 60, 2**31 - 1, -(2**31) + 1, 0.0, -0.5, 0.25, 2.5, 1e-30, 1e30),
+    *(math.inf, -math.inf, math.nan),
+]
+
+
+@pytest.mark.parametrize("kind", ["warm-up", "product"])
+@pytest.mark.parametrize(("edit", "name"), ARGUMENTS)
+def test_no_traced_number_gives_nan_and_host_and_device_agree(edit, name, kind):
+    function, numbers = EDITS[edit]
+    schedule = SCHEDULES[kind]
+    build = jax.jit(lambda x: function(schedule, **(numbers | {name: x})))
+    counts = np.array([-1, *range(100), 1_000, LARGEST], np.int64)
+    for number in OUT_OF_RANGE:
+        if name.endswith("value") and not abs(number) < 1e38:
+            continue  # A rate that is not finite is the user's, and shows.
+        edited = build(number)
+        values = np.asarray(edited(counts))
+        assert np.isfinite(values).all(), number
+        on_host = jax.device_get(edited)
+        expected = np.array([on_host(int(count)) for count in counts])
+        # 16 ulp of the larger end.
+        tolerance = 16 * 2**-24 * np.abs(expected).max()
+        np.testing.assert_allclose(
+            values, expected, rtol=2e-6, atol=tolerance, err_msg=str(number)
+        )
+
+
 def test_traced_numbers_that_make_no_sense_never_give_nan():
     def values(at_step, total_steps):
         return oc.extend(CURVE, at_step=at_step, total_steps=total_steps)(COUNTS)
@@ -183,7 +301,8 @@ def test_an_edited_schedule_is_a_value(name):
         edited = edit(SCHEDULES[name], 17)
         assert oc.Schedule.from_dict(edited.to_dict()) == edited
         assert edited == edit(jax.device_put(SCHEDULES[name]), 17)
-        assert repr(edited).startswith("splice(")
+        # An edit at the end of a cycle is a join.
+        assert repr(edited).startswith(("splice(", "join("))
 
 
 def test_the_code_of_an_extended_schedule_builds_it():
@@ -263,8 +382,8 @@ BAD_CALLS: list[tuple[Any, dict[str, Any], Any, str]] = [
         oc.extend,
         {"at_step": 60, "total_steps": 90},
         ValueError,
-        "at_step=60 must be before the end of the schedule, step 60, as nothing is left "
-        "to stretch: extend before the end, or train on with rewarm",
+        "at_step=60 must be before the end of the schedule, step 60, as nothing is "
+        "left to stretch: extend before the end, or train on with rewarm",
     ),
     (
         oc.extend,

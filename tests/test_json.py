@@ -162,11 +162,11 @@ HUGE = 2**31 - 1
 WRONG_COLUMNS = [
     (
         {"kind": "tables"},
-        r"kind of a schedule must be table, .* or clocked, got 'tables'",
+        r"kind of .* must be table, .* or clocked, got 'tables'",
     ),
-    ({"kind": None}, "kind of a schedule must be .*, got None"),
-    ({"kind": ["table"]}, r"kind of a schedule must be .*, got \['table'\]"),
-    ({"kind": "clock"}, "kind of a schedule must be .* or clocked, got 'clock'"),
+    ({"kind": None}, "kind of .* must be .*, got None"),
+    ({"kind": ["table"]}, r"kind of .* must be .*, got \['table'\]"),
+    ({"kind": "clock"}, "kind of .* must be .* or clocked, got 'clock'"),
     ({"extra": 1}, "unknown keys: extra"),
     ({3: 1}, "unknown keys: 3"),
     ({"ends": []}, "must have one entry for each of ends"),
@@ -187,14 +187,9 @@ WRONG_COLUMNS = [
     ({"end_fracs": 0.5}, "end_fracs must have one entry for each of ends"),
     ({"clock_starts": [0]}, "clock_starts must have one entry for each of ends"),
     ({"clock_starts": [4, 3]}, "clock_ends must not be below clock_starts, got"),
-    ({"clock_starts": [-HUGE, 3]}, "clock_ends must not be below clock_starts, got"),
     (
         {"clock_starts": [-HUGE - 1, 3]},
         r"clock_starts must be -\(2\*\*31 - 1\) or more",
-    ),
-    (
-        {"clock_ends": [3, HUGE], "clock_starts": [0, -1]},
-        "clock_ends must not be below clock_starts",
     ),
     ({"clock_ends": [3, -1]}, "clock_ends must not be below clock_starts, got"),
     ({"shapes": ["linear", "sine"]}, "shapes must be of linear, cosine"),
@@ -234,7 +229,11 @@ WRONG_CLOCKS = [
     ({"every": 1.5}, ValueError, r"every cannot be read, got 1\.5"),
     ({"every": "2"}, ValueError, "every cannot be read, got '2'"),
     ({"every": None}, ValueError, "every cannot be read, got None"),
-    ({"every": [1, 2]}, ValueError, r"must have one batch shape, got \[\(2,\), \(\)"),
+    (
+        {"every": [1, 2]},
+        ValueError,
+        r"a clock need one batch shape, got every \(2,\), at_count \(\)",
+    ),
     ({"extra": 1}, ValueError, "unknown keys: extra"),
     ({"at_count": time(-1)}, ValueError, "at_count must be 0 or more, got -1"),
     ({"at_step": time(-HUGE - 1)}, ValueError, "at_step must be .* or more, got -2147"),
@@ -316,7 +315,7 @@ def test_numbers_that_no_builder_accepts_are_refused_by_name(change, name):
 def test_every_missing_key_is_named(schedule, key):
     values = schedule.to_dict()
     del values[key]
-    missing = "kind of a schedule must be" if key == "kind" else f"missing keys: {key}"
+    missing = "kind of .* must be" if key == "kind" else f"missing keys: {key}"
     with pytest.raises(ValueError, match=missing):
         oc.Schedule.from_dict(values)
 
@@ -349,7 +348,7 @@ def test_whatever_is_written_in_a_dict_is_read_or_refused(schedule):
 
 @pytest.mark.parametrize("values", [None, "text", [1], 3])
 def test_what_is_not_a_dict_is_refused(values):
-    with pytest.raises(TypeError, match="a schedule must be a dict, got"):
+    with pytest.raises(TypeError, match="(a schedule|second) must be a dict, got"):
         oc.Schedule.from_dict(values)
-    with pytest.raises(TypeError, match="a schedule must be a dict, got"):
+    with pytest.raises(TypeError, match="(a schedule|second) must be a dict, got"):
         oc.Schedule.from_dict(PRODUCT.to_dict() | {"second": values})

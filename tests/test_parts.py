@@ -115,7 +115,8 @@ def test_schedules_of_two_dtypes_meet_under_x64(x64):
     wide = oc.cosine(0.1, 0.0, steps=10)
     for schedule in (narrow * wide, oc.join(narrow, wide), oc.splice(wide, 3, narrow)):
         assert schedule(jnp.int32(4)).dtype == schedule(4).dtype == np.float64
-    assert oc.stack([narrow, wide]).node.floats.dtype == np.float64
+    leaves = jax.tree.leaves(oc.stack([narrow, wide]))
+    assert [leaf.dtype for leaf in leaves] == [np.int32, np.float64, np.int32]
 
 
 LINE = {"init_value": 0.7, "end_value": -0.2, "steps": 1_000}
@@ -136,11 +137,15 @@ def test_a_power_of_a_line_is_that_of_the_formula(exponent, time_exponent):
     exponents = {"exponent": exponent, "time_exponent": time_exponent}
     schedule = oc.linear(**LINE, **exponents)
     traced = jax.jit(lambda x: oc.linear(**LINE, **x))(exponents)
-    counts = np.array([-3, 0, 1, 2, 17, 250, 499, 500, 501, 750, 998, 999, 1_000, 2_000])
+    counts = np.array(
+        [-3, 0, 1, 2, 17, 250, 499, 500, 501, 750, 998, 999, 1_000, 2_000]
+    )
     closed_over = jax.jit(lambda c: schedule(c))(counts)
-    columns = zip(counts.tolist(), schedule(counts), closed_over, traced(counts))
+    rows = zip(
+        counts.tolist(), schedule(counts), closed_over, traced(counts), strict=True
+    )
     is_straight = exponent == time_exponent == 1
-    for count, *values in columns:
+    for count, *values in rows:
         truth = line_at(count, exponent, time_exponent)
         for value in values:
             assert reference.ulps(value, truth, 0.7) <= (8 if is_straight else 16)
@@ -156,11 +161,13 @@ def test_a_power_of_a_line_is_the_polynomial_schedule_of_optax(exponent):
     ours = oc.linear(**LINE, exponent=exponent)
     theirs = optax.polynomial_schedule(0.7, -0.2, exponent, 1_000)
     counts = np.arange(0, 1_100)
-    # Optax subtracts the elapsed fraction from 1, which is off by a rounding of 1.
-    np.testing.assert_allclose(ours(counts), theirs(counts), rtol=0, atol=1e-6)
+    # Optax subtracts the elapsed fraction from 1, which is off by a rounding of 1. The
+    # root of a fraction near 0 makes this error larger.
+    tolerance = 1e-6 if exponent >= 1 else 5e-6
+    np.testing.assert_allclose(ours(counts), theirs(counts), rtol=0, atol=tolerance)
     later = optax.polynomial_schedule(0.7, -0.2, exponent, 900, transition_begin=100)
     waiting = oc.shift(oc.linear(0.7, -0.2, steps=900, exponent=exponent), -100)
-    np.testing.assert_allclose(waiting(counts), later(counts), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(waiting(counts), later(counts), rtol=0, atol=tolerance)
 
 
 def test_the_derivative_by_the_exponent_of_a_line_is_that_of_the_formula(x64):
@@ -197,7 +204,9 @@ def test_a_negated_schedule_has_the_negated_values(name):
     np.testing.assert_array_equal(negated(counts), -schedule(counts))
     assert negated.total_steps == schedule.total_steps
     traced = jax.jit(lambda s, c: (-s)(c))(schedule, counts)
-    np.testing.assert_array_max_ulp(np.asarray(traced), np.asarray(-schedule(counts)), 2)
+    np.testing.assert_array_max_ulp(
+        np.asarray(traced), np.asarray(-schedule(counts)), 2
+    )
 
 
 SUMS = {
@@ -231,16 +240,17 @@ def test_a_sum_or_a_difference_is_refused_with_a_sentence(name, kind):
 
 
 def test_a_schedule_is_multiplied_by_numbers_and_schedules_alone():
+    rise: Any = RISE
     for factor in ("2", None, [1.0], abs):
-        with pytest.raises(TypeError, match="unsupported operand|can't multiply"):
-            RISE * factor
+        with pytest.raises(TypeError, match=r"(unsupported operand|can't multiply)"):
+            _ = rise * factor
     with pytest.raises(TypeError, match="unsupported operand"):
-        RISE / FALL
+        _ = rise / FALL
     with pytest.raises(TypeError, match="unsupported operand"):
-        1 / RISE
+        _ = 1 / rise
     with pytest.raises(ValueError, match=r"divisor must not be 0, got 0\."):
-        RISE / 0
-    with pytest.raises(ValueError, match="factor must be finite .* got nan"):
-        RISE * np.nan
+        _ = rise / 0
+    with pytest.raises(ValueError, match=r"factor must be finite .* got nan\."):
+        _ = rise * np.nan
     with pytest.raises(ValueError, match=r"factor=1e\+38 takes a rate of .* to 1e\+39"):
-        oc.cosine(10.0, 0.0, steps=3) * 1e38
+        _ = oc.cosine(10.0, 0.0, steps=3) * 1e38

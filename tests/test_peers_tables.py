@@ -9,7 +9,7 @@ import functools
 import json
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -115,9 +115,7 @@ COMPOSER = {
         {0: 1.0, 10: 0.875, 15: 0.75, 20: 0.625, 30: 0.5, 50: 0.5},
     ),
     "cosine, SSR 0.2": Table(
-        lambda: oc.stretch(
-            oc.cosine_annealing_schedule(1.0, 30, end_value=0.5), 0.2
-        ),
+        lambda: oc.stretch(oc.cosine_annealing_schedule(1.0, 30, end_value=0.5), 0.2),
         {0: 1.0, 2: 0.875, 3: 0.75, 4: 0.625, 6: 0.5, 10: 0.5},
     ),
     "restarts": Table(
@@ -132,7 +130,8 @@ COMPOSER = {
         lambda: oc.stretch(
             oc.cosine_restarts_schedule(
                 1.0, 30_000, end_value=0.5, cycle_steps_factor=2, num_cycles=4
-            ), 0.5,
+            ),
+            0.5,
         ),
         {0: 1.0, 5_000: 0.875, 15_000: 1.0, 25_000: 0.875},
     ),
@@ -151,7 +150,8 @@ COMPOSER = {
         lambda: oc.stretch(
             oc.warmup_cosine_annealing_schedule(
                 1.0, 1_000_000, warmup_steps=900_000, end_value=0.5
-            ), 0.01,
+            ),
+            0.01,
         ),
         {0: 0.0, 4_500: 0.5, 9_000: 1.0, 9_333: 0.875, 9_500: 0.75, 10_000: 0.5},
         tolerance=3e-4,
@@ -719,7 +719,7 @@ CHECKPOINTS = [
 ]
 
 
-def assert_close(values: Iterable[float], table: Table) -> None:
+def assert_close(values: Iterable[Any], table: Table) -> None:
     np.testing.assert_allclose(
         list(values),
         list(table.values.values()),

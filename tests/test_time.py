@@ -23,15 +23,18 @@ least, most = jax.jit(_time.minimum), jax.jit(_time.maximum)
 scale = jax.jit(_time.scale)
 subtract = jax.jit(lambda a, b: a - b)
 whole_numbers = st.one_of(st.integers(0, 1_000), st.integers(0, LARGEST))
-signed_numbers = st.one_of(
-    st.integers(-1_000, 1_000), st.integers(-LARGEST, LARGEST)
-)
+# The difference of two of them fits in an int32.
+signed_numbers = st.one_of(st.integers(-1_000, 1_000), st.integers(-(2**30), 2**30 - 1))
 lengths = st.one_of(st.integers(1, 1_000), st.integers(1, LARGEST))
 quarters = st.sampled_from([0.0, 0.25, 0.5, 0.75])
 
 
+def at(whole: int, frac: float) -> Time:
+    return Time(np.array(whole, np.int32), np.array(frac, np.float32))
+
+
 def whole(number: int) -> Time:
-    return Time(np.array(number, np.int32), np.zeros((), np.float32))
+    return at(number, 0)
 
 
 def stored(steps: object) -> Time:
@@ -70,7 +73,7 @@ def test_a_negative_time_is_scaled_as_a_positive_one(now, numerator, denominator
 @given(now=st.integers(0, 10_000), steps=st.integers(1, 99), counts=st.integers(1, 99))
 def test_fractions_of_steps_are_scaled_too(now, steps, counts):
     times = ((now, 0.25), (steps, 0.5), (counts, 0.125))
-    result = scale(*(Time(np.int32(n), np.float32(frac)) for n, frac in times))
+    result = scale(*(at(*time) for time in times))
     truth = (now + 0.25) * (steps + 0.5) / (counts + 0.125)
     total = float(result.whole) + float(result.frac)
     np.testing.assert_allclose(total, truth, rtol=1e-6)
@@ -88,10 +91,10 @@ def test_sums_stay_within_time(start, steps):
 
 @given(a=signed_numbers, b=signed_numbers, fracs=st.tuples(quarters, quarters))
 def test_a_sum_of_fractions_is_exact_and_normalized(a, b, fracs):
-    times = [stored(Fraction(n) + Fraction(f)) for n, f in zip((a, b), fracs)]
+    times = [
+        stored(Fraction(n) + Fraction(f)) for n, f in zip((a, b), fracs, strict=True)
+    ]
     truth = sum(map(exact, times))
-    if abs(truth) >= LARGEST:
-        return
     for total in (add(*times), _time.add(*times)):
         assert exact(total) == truth
         assert 0 <= total.frac < 1
@@ -100,9 +103,7 @@ def test_a_sum_of_fractions_is_exact_and_normalized(a, b, fracs):
 
 @given(a=whole_numbers, b=whole_numbers, fracs=st.tuples(quarters, quarters))
 def test_a_time_is_reached_when_it_is_not_later(a, b, fracs):
-    now, boundary = (
-        Time(np.int32(n), np.float32(f)) for n, f in zip((a, b), fracs, strict=True)
-    )
+    now, boundary = (at(n, f) for n, f in zip((a, b), fracs, strict=True))
     truth = exact(now) >= exact(boundary)
     assert is_reached(now, boundary) == truth
     assert (now >= boundary) == truth
@@ -112,7 +113,7 @@ def test_a_time_is_reached_when_it_is_not_later(a, b, fracs):
 
 @given(steps=st.lists(st.tuples(st.integers(0, LARGEST), quarters), min_size=1))
 def test_lengths_add_up_exactly_until_time_ends(steps):
-    column = _time.stack_times([Time(np.int32(n), np.float32(f)) for n, f in steps])
+    column = _time.stack_times([at(n, f) for n, f in steps])
     sums = itertools.accumulate(Fraction(n) + Fraction(f) for n, f in steps)
     known, traced = _time.cumulative(column), cumulative(column)
     for index, truth in enumerate(sums):
