@@ -48,8 +48,8 @@ from optax_cosine._validation import (
     answer_wrong_keywords,
     check_choice,
     check_positive,
-    check_signed_steps,
     check_steps,
+    check_time,
 )
 
 After: TypeAlias = Literal["hold", "repeat", "mirror"]
@@ -160,10 +160,7 @@ def splice(before: Schedule, at_step: ArrayLike, then: Schedule) -> Schedule:
         1.0 0.5 0.0
     """
     nodes = check_schedule("before", before), check_schedule("then", then)
-    steps = check_signed_steps("at_step", at_step)
-    if not is_traced(steps) and steps < 0:
-        raise ValueError(f"at_step must be 0 or more, got {at_step!r}.")
-    return splice_checked(nodes[0], steps, nodes[1])
+    return splice_checked(nodes[0], check_time("at_step", at_step, 0), nodes[1])
 
 
 def splice_checked(before: Node, at_step: Scalar, then: Node) -> Schedule:
@@ -202,7 +199,7 @@ def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
         0.25 0.5 0.75 1.0
     """
     node = check_schedule("schedule", schedule)
-    by = check_signed_steps("steps", steps)
+    by = check_time("steps", steps, -LARGEST)
     if is_traced(by):
         ahead, wait = (jnp.maximum(x, 0) for x in (by, -by))
     else:

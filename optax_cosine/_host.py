@@ -160,7 +160,10 @@ def _bent_row_function(row: HostRow, duration: float) -> Value:
     def bent(count: Steps) -> float:
         fraction = min(max((count - row.clock_start) / duration, 0.0), 1.0)
         from_start = fraction**row.time_exponent
-        from_end = 1 - from_start
+        # From the end nothing cancels, but a power of time is known from the start.
+        is_plain = row.time_exponent == 1
+        from_end = (row.clock_end - count) / duration if is_plain else 1 - from_start
+        from_end = min(max(from_end, 0.0), 1.0)
         if row.shape == COSINE:
             small = math.sin(math.pi / 2 * min(from_start, from_end)) ** 2
             is_start_nearer = from_start < from_end

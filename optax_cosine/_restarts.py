@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from optax_cosine._arrays import Numbers, Scalar, is_known, is_traced
 from optax_cosine._table import (
@@ -104,10 +104,10 @@ def _check_growth(steps: Scalar, factor: Scalar, *, same_values: bool) -> None:
             "cycle_steps or cycle_steps_factor does not tell."
         )
     if factor <= 1:
-        what = "lengths" if same_values else "values"
+        what = f"cycle_steps_factor={factor!r}" if same_values else "the factors given"
         raise ValueError(
-            f"pass num_cycles=...: the {what} of the cycles differ (got "
-            f"cycle_steps_factor={factor!r}), so one cycle cannot repeat for ever."
+            f"pass num_cycles=...: with {what} the cycles differ, so they cannot "
+            "repeat for ever."
         )
 
 
@@ -177,7 +177,8 @@ def _traced_geometric_lengths(
     """As `_geometric_lengths`, if `first` or `factor` is traced."""
     if is_traced(factor):
         # Powers of an integer are products of integers, and exact up to 2**24.
-        powers = jnp.power(factor.astype(dtype), np.arange(num_cycles, dtype=np.int32))
+        factors = jnp.full(num_cycles, factor.astype(dtype)).at[0].set(1)
+        powers = lax.cumprod(factors)
         lengths = jnp.round(to_time(first, dtype).to_float() * powers)
         return from_array(jnp.maximum(lengths, 1), dtype)
     longest = math.log(LARGEST) / math.log(factor) if factor > 1 else math.inf

@@ -202,7 +202,7 @@ def _to_numbers(times: Time) -> list[float]:
     return [int(x) if x.is_integer() else x for x in to_doubles(times).tolist()]
 
 
-def host_row_at(table: Table, step: float, side: Literal["left", "right"]) -> HostRow:
+def host_row_at(table: Table, step: Any, side: Literal["left", "right"]) -> HostRow:
     """The row that plays from a step on (right) or until it (left); else the last."""
     integers, floats, after = drop_empty_rows(table)
     ends = to_doubles(Table(integers, floats, after).ends)
@@ -282,8 +282,9 @@ def _check_clocks(rows: Rows, numerator: Time, denominator: Time) -> None:
     times = to_doubles(rows.clock_start), to_doubles(rows.clock_end)
     if factor > 1 and (reach := np.abs(times).max() * factor) > LARGEST:
         raise ValueError(
-            f"a schedule that is stretched by {factor:.6g} must stay within 2**31 - 1 "
-            f"steps on the clock of each of its parts, got {reach:.6g}."
+            f"stretching a schedule {factor:.6g} times takes the start or the end of a "
+            f"phase, which may be cut, {reach:.6g} steps away from step 0: at most "
+            "2**31 - 1 are possible. Stretch less, or start the stretch earlier."
         )
 
 

@@ -92,6 +92,9 @@ def from_array(steps: ArrayLike, dtype: np.dtype) -> Time:
         whole = jnp.floor(jnp.clip(steps, 0, 2.0**31))
         is_outside = (steps < 0) | (steps >= 2.0**31)
         frac = jnp.where(is_outside, 0, steps - whole)
+        # Less than half of the grid of stored times is 0; only the derivative stays.
+        is_tiny = frac < 0.5 / _GRID
+        frac = jnp.where(is_tiny, frac - lax.stop_gradient(frac), frac)
         return Time(whole.astype(np.int32), frac.astype(dtype))
     # The count is clamped in its own dtype: a larger one would wrap in int32.
     whole = jnp.clip(steps, 0, LARGEST).astype(np.int32)

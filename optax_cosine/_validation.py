@@ -63,7 +63,9 @@ def _check_scalar(name: str, value: Scalar) -> Scalar:
 
 
 def _is_numeric(value: object) -> bool:
-    return isinstance(value, str) and value.replace(".", "").replace("e-", "").isdigit()
+    if not isinstance(value, str) or "e" not in value:
+        return False
+    return value.replace(".", "").replace("e-", "").isdigit()
 
 
 def _refuse(name: str, rule: str, value: Scalar) -> None:
@@ -91,7 +93,11 @@ def check_rate(name: str, value: Scalar) -> Scalar:
         rule = "finite and at most 1.7e38 in size, half the range of float32"
         _refuse(name, rule, number)
     if number != 0 and abs(number) < SMALLEST_RATE:
-        _refuse(name, "0 or at least 1.2e-38 in size, as float32 is", number)
+        _refuse(
+            name,
+            "0 or at least 1.2e-38 in size, the smallest number of float32",
+            number,
+        )
     return np.asarray(value)[()] if hasattr(value, "dtype") else number
 
 
@@ -143,12 +149,13 @@ def check_count(name: str, value: Scalar, of_what: str, least: int = 1) -> int:
     return int(value)
 
 
-def check_signed_steps(name: str, value: Scalar) -> Scalar:
-    """A number of steps in either direction, whole or not."""
+def check_time(name: str, value: Scalar, least: int) -> Scalar:
+    """A number of steps, whole or not, from `least` to 2**31 - 1."""
     if is_traced(value := _check_scalar(name, value)):
-        return _move_into_range(value, -LARGEST, LARGEST)
-    if not abs(value) <= LARGEST:
-        _refuse(name, "from -(2**31 - 1) to 2**31 - 1 steps", value)
+        return _move_into_range(value, least, LARGEST)
+    if not least <= value <= LARGEST:
+        lowest = "-(2**31 - 1)" if least < 0 else least
+        _refuse(name, f"from {lowest} to 2**31 - 1 steps", value)
     return _as_exact(value)
 
 
@@ -241,4 +248,4 @@ def _suggestion(name: str, known: list[str]) -> str:
     if ours := [x for x in _OURS.get(name, ()) if x in known]:
         return f": write {ours[0]}{_NOTES.get(name, '')}"
     close = difflib.get_close_matches(name, known, 1)
-    return f": did you mean {close[0]}?" if close else ""
+    return f" (did you mean {close[0]}?)" if close else ""

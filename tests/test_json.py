@@ -348,7 +348,7 @@ def test_whatever_is_written_in_a_dict_is_read_or_refused(schedule):
 
 @pytest.mark.parametrize("values", [None, "text", [1], 3])
 def test_what_is_not_a_dict_is_refused(values):
-    with pytest.raises(TypeError, match="(a schedule|second) must be a dict, got"):
+    with pytest.raises(TypeError, match=r"(a schedule|second) must be a dict, got"):
         oc.Schedule.from_dict(values)
-    with pytest.raises(TypeError, match="(a schedule|second) must be a dict, got"):
+    with pytest.raises(TypeError, match=r"(a schedule|second) must be a dict, got"):
         oc.Schedule.from_dict(PRODUCT.to_dict() | {"second": values})
