@@ -5,11 +5,12 @@ in a box of its own, as Flax NNX does: a pytree of one leaf.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from optax_cosine._arrays import Pytree, is_traced, read_only, to_numpy
 from optax_cosine._node import batch_shape_of
@@ -17,6 +18,8 @@ from optax_cosine._schedule import Schedule, to_schedule
 from optax_cosine._table import LINEAR, single_row
 from optax_cosine._time import Time
 from optax_cosine._validation import check_rate
+
+State = TypeVar("State")
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -82,7 +85,7 @@ def is_float(value: Any) -> bool:
     return isinstance(value, float)
 
 
-def get_schedules(opt_state: Pytree) -> dict[str, Any]:
+def get_schedules(opt_state: Pytree) -> dict[str, Schedule]:
     """The schedules in an optimizer state, by the name of their hyperparameter.
 
     Use it to see which curve a run is on, and to edit it from there.
@@ -127,7 +130,7 @@ def get_schedules(opt_state: Pytree) -> dict[str, Any]:
     }
 
 
-def set_schedules(opt_state: Pytree, **schedules: Any) -> Pytree:
+def set_schedules(opt_state: State, **schedules: Schedule | ArrayLike) -> State:
     """The same optimizer state with other schedules.
 
     Use it to edit a run that is under way: to scale a rate, to follow another curve, to

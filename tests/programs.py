@@ -1,4 +1,4 @@
-"""Optimizers under test, and what a compiled training step is made of."""
+"""Schedules and optimizers under test, and what a training step is made of."""
 
 from typing import Any
 
@@ -7,6 +7,19 @@ import jax.numpy as jnp
 import optax
 
 import optax_cosine as oc
+from optax_cosine._schedule import to_schedule
+from optax_cosine._table import Table, pad_table
+
+
+def table_of(schedule: oc.Schedule) -> Table:
+    """The table that a schedule is."""
+    assert isinstance(schedule.node, Table)
+    return schedule.node
+
+
+def padded(schedule: oc.Schedule, rows: int) -> oc.Schedule:
+    """The same schedule with empty rows at its end."""
+    return to_schedule(pad_table(table_of(schedule), rows))
 
 
 def inject(factory: Any, **hyperparams: Any) -> Any:

@@ -9,11 +9,10 @@ import numpy as np
 import optax
 import pytest
 from cases import CASES, plain
+from programs import padded
 
 import optax_cosine as oc
 from optax_cosine._display import sections_of, sparkline
-from optax_cosine._schedule import to_schedule
-from optax_cosine._table import pad_table
 
 WARM = oc.warmup_cosine_annealing_schedule(
     3e-4, 10_000, warmup_steps=500, end_value=3e-5
@@ -308,10 +307,10 @@ def test_code_that_is_too_long_says_how_many_phases_it_leaves_out(phases):
 
 
 def test_padding_is_not_shown():
-    padded = to_schedule(pad_table(WARM.node, 16))
-    assert repr(padded) == repr(WARM)
-    assert str(padded) == str(WARM)
-    assert padded.phases == WARM.phases
+    longer = padded(WARM, 16)
+    assert repr(longer) == repr(WARM)
+    assert str(longer) == str(WARM)
+    assert longer.phases == WARM.phases
 
 
 @pytest.mark.parametrize("edits", [1, 2, 8])

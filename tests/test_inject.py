@@ -172,7 +172,7 @@ def test_half_precision_rounds_no_hyperparameter():
 def test_a_whole_run_compiles_once_and_an_edit_compiles_nothing():
     tx = optax.chain(optax.clip(1.0), inject(optax.adamw, learning_rate=CURVE))
     params = params_of()
-    opt_state = tx.init(params)
+    opt_state: Any = tx.init(params)
     update: Any = jax.jit(update_of(tx), donate_argnums=(0, 1))
     for _ in range(10):
         params, opt_state = update(params, opt_state)

@@ -10,10 +10,9 @@ import pytest
 from cases import CASES, plain
 from hypothesis import given
 from hypothesis import strategies as st
+from programs import padded, table_of
 
 import optax_cosine as oc
-from optax_cosine._schedule import to_schedule
-from optax_cosine._table import pad_table
 
 RESTARTS = oc.cosine_restarts_schedule(1.0, 10)
 TABLE = oc.join(oc.linear(0.0, 0.1, steps=3.3), oc.cosine(0.1, 0.0, steps=9))
@@ -137,12 +136,12 @@ def test_every_case_comes_back_with_the_same_values(name):
 
 def test_what_is_read_cannot_be_overwritten():
     with pytest.raises(ValueError, match="read-only"):
-        through_json(TABLE).node.floats[0] = 1.0
+        table_of(through_json(TABLE)).floats[0] = 1.0
 
 
 def test_a_padded_table_comes_back_equal():
-    padded = to_schedule(pad_table(TABLE.node, 8))
-    assert through_json(padded) == padded == TABLE
+    longer = padded(TABLE, 8)
+    assert through_json(longer) == longer == TABLE
 
 
 def test_float64_comes_back_under_x64(x64):

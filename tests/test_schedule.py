@@ -17,11 +17,9 @@ import reference
 from cases import CASES, plain
 from jax import export
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from programs import inject
+from programs import inject, padded, table_of
 
 import optax_cosine as oc
-from optax_cosine._schedule import to_schedule
-from optax_cosine._table import pad_table
 
 LARGEST = 2**31 - 1
 
@@ -482,16 +480,16 @@ combinations = pytest.mark.parametrize("name", COMBINATIONS)
 
 def test_padding_does_not_matter():
     for rows in (4, 8, 100):
-        padded = to_schedule(pad_table(WARM.node, rows))
-        assert padded.node.integers.shape == (4, rows)
-        assert padded == WARM
-        assert hash(padded) == hash(WARM)
-        assert padded.total_steps == WARM.total_steps
-        assert oc.shift(padded, 9) == oc.shift(WARM, 9)
-        combined = oc.splice(RESTARTS, 5, padded * RESTARTS)
+        longer = padded(WARM, rows)
+        assert table_of(longer).integers.shape == (4, rows)
+        assert longer == WARM
+        assert hash(longer) == hash(WARM)
+        assert longer.total_steps == WARM.total_steps
+        assert oc.shift(longer, 9) == oc.shift(WARM, 9)
+        combined = oc.splice(RESTARTS, 5, longer * RESTARTS)
         assert combined == oc.splice(RESTARTS, 5, WARM * RESTARTS)
         assert hash(combined) == hash(oc.splice(RESTARTS, 5, WARM * RESTARTS))
-        assert [padded(k) for k in range(70)] == [WARM(k) for k in range(70)]
+        assert [longer(k) for k in range(70)] == [WARM(k) for k in range(70)]
 
 
 def test_empty_phases_do_not_matter():

@@ -398,7 +398,8 @@ def test_the_configured_curve_is_taken_where_it_is_asked_for(tmp_path, short_run
         (
             "--extend-to=200",
             "--extend-to 200: at_step=120 must be before the end of the schedule, "
-            "step 120: nothing is left to stretch. To go on from there use rewarm.",
+            "step 120, as nothing is left to stretch: extend before the end, or train "
+            "on with rewarm.",
         ),
     ],
 )
