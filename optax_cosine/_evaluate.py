@@ -47,7 +47,7 @@ from optax_cosine._table import (
     end_of_table,
     unpack,
 )
-from optax_cosine._time import Time, add, from_array
+from optax_cosine._time import LARGEST, Time, add, from_array
 
 Clip: TypeAlias = Callable[[Any, Any, Any], Array]
 
@@ -121,7 +121,6 @@ class _Row(NamedTuple):
 
     clock_start: Time
     clock_end: Time
-    is_early: Numbers  # Whether the clock starts before step 0.
     is_cosine: Numbers
     turn_per_step: Numbers  # How far a step leads: a fraction, or an angle.
     init_value: Numbers
@@ -136,9 +135,11 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
     now, total = now.astype(dtype), end_of_table(table)
     laps = _completed_laps(now, total, table.after)
     if is_known(table):
-        now = _wrap(now, total, laps, table.after)
-        row = _read_known_row(drop_empty_rows(table).rows, now, num_counts)
+        rows = drop_empty_rows(table).rows
+        now, fits_int32 = _limit(_wrap(now, total, laps, table.after), rows)
+        row = _read_known_row(rows, now, num_counts)
     else:
+        fits_int32 = False
         # The time in the lap is computed twice. Without the barrier XLA would share it,
         # and on a GPU a value that two kernels share is a kernel of its own.
         again = _wrap(now, total, lax.optimization_barrier(laps), table.after)
@@ -147,7 +148,9 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
     # Whole counts and known numbers have no derivative that a clip could hide.
     has_slope = not (is_known(table) and always(now.frac, 0))
     clip = clip_value if has_slope else lax.clamp
-    weight, is_from_start = _weight_of_farther_end(row, now, clip)
+    elapsed = _steps_between(row.clock_start, now, fits_int32=fits_int32)
+    remaining = _steps_between(now, row.clock_end, fits_int32=fits_int32)
+    weight, is_from_start = _weight_of_farther_end(row, elapsed, remaining, clip)
     return _interpolate(row, weight, is_from_start, clip)
 
 
@@ -270,21 +273,42 @@ def _gather_known(column: np.ndarray, index: Array) -> Numbers:
 
 def _to_row(rows: Rows) -> _Row:
     """From one row, or from all rows of a known table at once."""
-    is_cosine, is_early = rows.shape == COSINE, rows.clock_start.whole < 0
-    clock = rows.clock_start, rows.clock_end
-    return _Row(
-        *clock, is_early, is_cosine, turn_per_step(*clock, is_cosine), *rows[4:]
-    )
+    is_cosine, clock = rows.shape == COSINE, (rows.clock_start, rows.clock_end)
+    return _Row(*clock, is_cosine, turn_per_step(*clock, is_cosine), *rows[4:])
 
 
 # --- From a row to a value ---
 
 
-def _weight_of_farther_end(row: _Row, now: Time, clip: Clip) -> tuple[Array, Numbers]:
+def _limit(now: Time, rows: Rows) -> tuple[Time, bool]:
+    """A count at which no clock is still running, if `now` is later.
+
+    And whether the distance to all clocks then fits in an int32.
+    """
+    first = int(rows.clock_start.whole.min())
+    if first >= 0:
+        return now, True
+    latest = int(max(rows.clock_end.whole.max(), rows.end.whole.max())) + 1
+    if latest - first > LARGEST:
+        return now, False
+    return Time(lax.min(now.whole, np.int32(latest)), now.frac), True
+
+
+def _steps_between(start: Time, end: Time, *, fits_int32: bool) -> Numbers:
+    """The difference as a float, exact up to 2**24 steps and monotone beyond."""
+    if fits_int32:
+        return (end - start).to_float()
+    # If a clock starts before step 0, the difference may exceed int32. So the halves
+    # are subtracted, and the difference of the lowest bits is added in float.
+    half = (end.whole >> 1) - (start.whole >> 1)
+    rest, frac = (end.whole & 1) - (start.whole & 1), end.frac - start.frac
+    return 2 * half.astype(frac.dtype) + rest.astype(frac.dtype) + frac
+
+
+def _weight_of_farther_end(
+    row: _Row, elapsed: Numbers, remaining: Numbers, clip: Clip
+) -> tuple[Array, Numbers]:
     """A weight of at most one half, and whether the start is the nearer end."""
-    fits = always(row.is_early, 0)
-    elapsed = _steps_between(row.clock_start, now, fits=fits)
-    remaining = _steps_between(now, row.clock_end, fits=fits)
     is_from_start = elapsed <= remaining
     near = select(is_from_start, elapsed, remaining)
     # Below 0 before the clock starts and after the clock ends. `lax.clamp` makes the
@@ -307,17 +331,6 @@ def _weight_of_farther_end(row: _Row, now: Time, clip: Clip) -> tuple[Array, Num
     complement = select(row.is_cosine, jnp.cos(turn) ** 2, 1 - weight)
     weight, is_from_end = bend(weight, complement, ~is_from_start, row.exponent)
     return weight, ~is_from_end
-
-
-def _steps_between(start: Time, end: Time, *, fits: bool) -> Numbers:
-    """The difference as a float, exact up to 2**24 steps and monotone beyond."""
-    if fits:
-        return (end - start).to_float()
-    # If a clock starts before step 0, the difference may exceed int32. So the halves
-    # are subtracted, and the difference of the lowest bits is added in float.
-    half = (end.whole >> 1) - (start.whole >> 1)
-    rest, frac = (end.whole & 1) - (start.whole & 1), end.frac - start.frac
-    return 2 * half.astype(frac.dtype) + rest.astype(frac.dtype) + frac
 
 
 def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, Numbers]:

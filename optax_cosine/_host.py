@@ -69,7 +69,8 @@ def _splice(before: Value, at_step: float, then: Value) -> Value:
 
 def _function_of_table(table: Table, rounded: Rounding) -> Value:
     rows = host_rows(table)
-    value = _choose([row_function(row, rounded) for row in rows], rows)
+    ends = [row.end for row in rows[:-1]]
+    value = _choose([row_function(row, rounded) for row in rows], ends)
     if is_held(table):
         return value
     # A lap may be a ratio, such as 10 / 3, that a float does not hold.
@@ -77,14 +78,18 @@ def _function_of_table(table: Table, rounded: Rounding) -> Value:
     return _mirror(value, lap) if table.after == MIRROR else _repeat(value, lap)
 
 
-def _choose(values: list[Value], rows: list[HostRow]) -> Value:
-    if len(rows) == 1:
+def _choose(values: list[Value], ends: list[float]) -> Value:
+    if not ends:
         return values[0]
-    if len(rows) == 2:
-        first, second, end = *values, rows[0].end
-        return lambda count: first(count) if count < end else second(count)
-    ends, find = [row.end for row in rows[:-1]], bisect.bisect_right
-    return lambda count: values[find(ends, count)](count)
+    if len(ends) > 3:
+        find = bisect.bisect_right
+        return lambda count: values[find(ends, count)](count)
+    # Of few rows, nested comparisons are faster than a search.
+    middle = len(values) // 2
+    end = ends[middle - 1]
+    before = _choose(values[:middle], ends[: middle - 1])
+    then = _choose(values[middle:], ends[middle:])
+    return lambda count: before(count) if count < end else then(count)
 
 
 def _repeat(value: Value, lap: int | Fraction) -> Value:
