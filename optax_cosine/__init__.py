@@ -19,8 +19,7 @@ A schedule is a short table of rows, and one function evaluates it:
     _host.py         the value at a Python int, without JAX
     _evaluate.py     the value on a device                      (the heart)
     _curve.py        its floating-point building blocks
-    _transform.py    schedules put together, or on another clock
-    _node.py         what a schedule is made of
+    _node.py         what a schedule is made of, and edits of it
     _clock.py        the clock on which a schedule is read
     _table.py        the table of rows, and transforms of rows
     _updates.py      how many updates a run has
