@@ -235,9 +235,9 @@ def _gather_row(table: Table, index: Array) -> _Row:
 
 
 def _read_known_row(rows: Rows, now: Time, num_counts: int) -> _Row:
-    """One row of a known table, none of which is empty.
+    """One row of a known table without empty rows.
 
-    What all rows have in common stays a known number, which the steps below leave out.
+    A number that all rows have in common stays known, and the steps below use that.
     """
     columns, ends = _to_row(rows), rows.end
     num_rows = len(ends.whole)

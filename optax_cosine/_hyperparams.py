@@ -125,5 +125,5 @@ def _function_of_count(name: str, function: Callable) -> Callable:
 def _no_schedule(name: str, function: Callable, what: str) -> str:
     return (
         f"{name} must give one real number for an int32 count: {function!r} {what}. If "
-        f"it is no schedule, write static_args={name!r}."
+        f"it is not a schedule, write static_args={name!r}."
     )

@@ -444,7 +444,7 @@ def _divide_rate(value: Scalar, divisor: Scalar) -> Scalar:
 
 
 def _allocate(total: Scalar, lengths: dict[str, Scalar], dtype: np.dtype) -> Time:
-    """When each part ends, of which the last takes what the others leave.
+    """When each part ends. The last part takes what the others leave.
 
     Traced lengths that do not fit are cut, the last ones first.
     """

@@ -149,7 +149,7 @@ def check_cycle_warmup(warmup: Scalar, lengths: Time) -> None:
 
 
 def _geometric_lengths(first: int, factor: Scalar, num_cycles: int | None) -> list[int]:
-    """`max(1, round(first * factor**k))` for each k; None: as many as there is time."""
+    """`max(1, round(first * factor**k))` for each k. If None, until time ends."""
     factor = int(factor) if factor == int(factor) else float(factor)
     lengths, left = [], LARGEST
     while num_cycles is None or len(lengths) < num_cycles:

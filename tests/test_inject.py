@@ -486,7 +486,7 @@ BAD_CALLS: list[tuple[Any, dict[str, Any], Any, str]] = [
         MAKE,
         {"learning_rate": 0.1, "mask": fails},
         TypeError,
-        "mask must .* fails: 'no such layer'. If it is no schedule, write static_args",
+        "mask must .* fails: 'no such layer'. If it is not a schedule, write",
     ),
     (
         MAKE,
