@@ -175,7 +175,7 @@ def test_a_curve_of_another_structure_is_refused(saved, configured):
     data = serialization.to_bytes(optimizer(KINDS[saved][0]).init(params()))
     target = optimizer(KINDS[configured][0]).init(params())
     with pytest.raises(
-        ValueError, match=r"saved schedules have another structure .* with set_schedules"
+        ValueError, match=r"schedules have another structure .* with set_schedules"
     ):
         serialization.from_bytes(target, data)
 
