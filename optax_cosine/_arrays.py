@@ -31,9 +31,9 @@ def is_known(*trees: object) -> bool:
     return all(isinstance(x, np.ndarray | np.generic) for x in jax.tree.leaves(trees))
 
 
-def always(numbers: object, value: float) -> bool:
+def always(numbers: Any, value: float) -> bool:
     """Whether all `numbers` are known to be `value`. Nothing is known of a tracer."""
-    return is_known(numbers) and bool(np.all(np.equal(numbers, value)))  # type: ignore[arg-type]
+    return is_known(numbers) and bool(np.all(np.equal(numbers, value)))
 
 
 def select(condition: Numbers, on_true: Tree, on_false: Tree) -> Tree:

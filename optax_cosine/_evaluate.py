@@ -61,7 +61,7 @@ _MAX_SELECTS = 8
 # fuses into the kernel that uses the index.
 _MAX_ADDITIONS = 32
 # JAX has explicit axes, and this function, from 0.7 on.
-auto_axes: Any = getattr(jax.sharding, "auto_axes", None)
+_auto_axes: Any = getattr(jax.sharding, "auto_axes", None)
 # Row indices are computed in this file and never out of bounds, so XLA need not clamp.
 _IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
 
@@ -69,7 +69,7 @@ _IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
 def evaluate(node: Node, counts: Array) -> Array:
     """The values at counts of any real dtype, shape and sharding."""
     sharding = getattr(counts.aval, "sharding", None)
-    axes = sharding.spec if auto_axes and sharding is not None else ()
+    axes = sharding.spec if _auto_axes and sharding is not None else ()
     if all(axis is None for axis in axes):
         return _evaluate(node, counts)
     # The axes of a mesh that `jax.make_mesh` makes are explicit: the output of each
@@ -77,8 +77,8 @@ def evaluate(node: Node, counts: Array) -> Array:
     # automatic, and the values are sharded as the counts are.
     if is_known(node):
         known = functools.partial(_evaluate, node)
-        return auto_axes(known, out_sharding=sharding)(counts)
-    return auto_axes(_evaluate, out_sharding=sharding)(node, counts)
+        return _auto_axes(known, out_sharding=sharding)(counts)
+    return _auto_axes(_evaluate, out_sharding=sharding)(node, counts)
 
 
 def _evaluate(node: Node, counts: Array) -> Array:

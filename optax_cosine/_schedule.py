@@ -114,6 +114,7 @@ class Schedule:
 
     # --- A function ---
 
+    # An int is an ArrayLike too, which mypy calls an overlap; the first overload wins.
     @overload
     def __call__(self, count: int) -> np.floating: ...  # type: ignore[overload-overlap]
 

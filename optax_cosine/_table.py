@@ -310,8 +310,8 @@ def _play_from_0(rows: Rows, table: Table) -> Table:
     # An empty first row stays empty: waiting must not give it steps.
     is_over = (zero >= rows.end) | (zero >= table.ends)
     is_last = table.ends >= end_of_table(table)
-    last_end = select(zero >= rows.end, one, rows.end)
-    ends = select(is_last, last_end, select(is_over, zero, rows.end))
+    end_of_last = select(zero >= rows.end, one, rows.end)
+    ends = select(is_last, end_of_last, select(is_over, zero, rows.end))
     return drop_empty_rows(pack(rows._replace(end=ends), table.after))
 
 
