@@ -102,7 +102,7 @@ def signature(tree: Any) -> Any:
 
 
 def plain_updates(name: str, wrapper: str, params: Any, *_: Any) -> Any:
-    """Shapes and dtypes of what the optimizer gives whose hyperparameters are floats."""
+    """Shapes and dtypes of what the optimizer gives if its arguments are floats."""
     factory, hyperparams = OPTIMIZERS[name]
     plain = WRAPPERS[wrapper](factory(**dict.fromkeys(hyperparams, 0.5)))
     return jax.eval_shape(plain.update, params, plain.init(params), params)[0]
