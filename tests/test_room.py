@@ -25,8 +25,8 @@ def capacity(state: Any) -> int:
 
 
 def set_rate(state: Any, rate: Any, count: int = 0) -> Any:
-    count = jnp.full_like(state.count, count)
-    return oc.set_schedules(state._replace(count=count), learning_rate=rate)
+    state = state._replace(count=jnp.full_like(state.count, count))
+    return oc.set_schedules(state, learning_rate=rate)
 
 
 def rate_of(state: Any) -> oc.Schedule:
@@ -94,7 +94,7 @@ def test_no_row_of_an_endless_schedule_is_dropped():
 
 
 def test_hundreds_of_edits_keep_the_shape():
-    state = start(CURVE)
+    state: Any = start(CURVE)
     for count in range(0, 3_000, 10):
         state = state._replace(count=jnp.int32(count))
         longer = oc.extend(rate_of(state), at_step=count, total_steps=count + 90)

@@ -24,8 +24,12 @@ def sgd(rate: Any = CURVE, **more: Any) -> Any:
     return inject(optax.sgd, learning_rate=rate, **more)
 
 
+def partition(transforms: dict[Any, Any], labels: Any) -> Any:
+    return optax.partition(transforms, labels)
+
+
 def by_label(a: Any, b: Any) -> Any:
-    return optax.partition({"a": a, "b": b}, {"a": "a", "b": "b"})
+    return partition({"a": a, "b": b}, {"a": "a", "b": "b"})
 
 
 def test_what_was_written_is_read_back_equal():
@@ -158,7 +162,7 @@ def test_a_sharded_population_keeps_its_sharding_and_its_program():
         jax.device_put(population, split)
     )
     states = jax.device_put(states, split)
-    update = jax.jit(jax.vmap(sgd().update, (None, 0)))
+    update: Any = jax.jit(jax.vmap(sgd().update, (None, 0)))
     _, states = update(PARAMS, states)
     _, states = update(PARAMS, states)
     programs = update._cache_size()
@@ -234,7 +238,7 @@ def test_one_state_among_several_is_named_by_its_label_or_its_path():
 
 def test_labels_may_be_numbers_and_a_label_may_hold_several_states():
     several = optax.chain(inject(optax.clip_by_global_norm, max_norm=9.0), sgd())
-    tx = optax.partition({0: several, 1: sgd(0.2)}, {"a": 0, "b": 1})
+    tx = partition({0: several, 1: sgd(0.2)}, {"a": 0, "b": 1})
     state = oc.set_schedules(tx.init(PARAMS), 0, learning_rate=0.5, max_norm=1.0)
     assert set(oc.get_schedules(state, 0)) == {"max_norm", "learning_rate"}
     assert oc.get_schedules(state, 1)["learning_rate"](0) == np.float32(0.2)
@@ -256,7 +260,7 @@ def test_a_hyperparameter_may_have_any_name():
     def make(self, opt_state, where) -> Any:
         return optax.chain(optax.trace(self), optax.sgd(opt_state * where))
 
-    tx = oc.inject_schedules(make)(self=0.5, opt_state=CURVE, where=1.0)
+    tx: Any = oc.inject_schedules(make)(self=0.5, opt_state=CURVE, where=1.0)
     state = oc.set_schedules(tx.init(PARAMS), self=0.25, opt_state=0.1, where=2.0)
     assert set(oc.get_schedules(state)) == {"self", "opt_state", "where"}
     updates, _ = tx.update(PARAMS, state)
