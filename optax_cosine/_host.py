@@ -50,7 +50,7 @@ def host_function(node: Node) -> Value:
         case Table():
             return _function_of_table(node, float)
         case Product(first, second):
-            return _multiply(host_function(first), host_function(second))
+            return multiply(host_function(first), host_function(second))
         case Spliced(before, at_step, then):
             step = to_doubles(at_step).item()
             return _splice(host_function(before), step, host_function(then))
@@ -59,7 +59,7 @@ def host_function(node: Node) -> Value:
             return lambda count: value(step_at(count))
 
 
-def _multiply(first: Value, second: Value) -> Value:
+def multiply(first: Value, second: Value) -> Value:
     return lambda count: first(count) * second(count)
 
 

@@ -7,7 +7,7 @@ whatever is done to it, and no row is ever computed from another.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -204,16 +204,6 @@ def host_rows(table: Table) -> list[HostRow]:
 def _to_numbers(times: Time) -> list[float]:
     """Ints if they are whole: Python compares a count with an int faster."""
     return [int(x) if x.is_integer() else x for x in to_doubles(times).tolist()]
-
-
-def host_row_at(table: Table, step: Any, side: Literal["left", "right"]) -> HostRow:
-    """The row that plays from a step on (right) or until it (left); else the last."""
-    integers, floats, after = drop_empty_rows(table)
-    ends = to_doubles(Table(integers, floats, after).ends)
-    index = min(int(np.searchsorted(ends, step, side)), len(ends) - 1)
-    # A row starts where the row before it ends.
-    pair = slice(max(index - 1, 0), index + 1)
-    return host_rows(Table(integers[:, pair], floats[:, pair], after))[-1]
 
 
 def tables_of(tree: Pytree) -> list[Table]:
