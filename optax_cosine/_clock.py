@@ -12,17 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from optax_cosine import _time
 from optax_cosine._arrays import Numbers, always, is_known, select
-from optax_cosine._time import (
-    LARGEST,
-    Time,
-    add,
-    from_exact,
-    maximum,
-    scale,
-    to_exact,
-    to_free_time,
-)
+from optax_cosine._time import LARGEST, Time
 
 Steps: TypeAlias = float | Fraction
 
@@ -42,7 +34,7 @@ class Clock(NamedTuple):
     counts: Time
 
 
-_ZERO, _ONE = to_free_time(0), to_free_time(1)
+_ZERO, _ONE = _time.to_free_time(0), _time.to_free_time(1)
 
 
 def shift_clock(steps: Time) -> Clock:
@@ -70,10 +62,12 @@ def step_at(clock: Clock, now: Time) -> Time:
         flat = now.frac if always(now.frac, 0) else now.frac - now.frac
         stairs = Time(lax.div(now.whole, every), flat)
         now = select(every > 1, stairs, now)
-    since = add(now, -at_count)
-    if not (is_known(steps, counts) and to_exact(steps) == to_exact(counts)):
-        since = scale(since, steps, counts)
-    step = maximum(add(at_step, since), _ZERO.astype(dtype))
+    since = _time.add(now, -at_count)
+    if not (
+        is_known(steps, counts) and _time.to_exact(steps) == _time.to_exact(counts)
+    ):
+        since = _time.scale(since, steps, counts)
+    step = _time.maximum(_time.add(at_step, since), _ZERO.astype(dtype))
     if always(at_count.whole, 0) and always(at_count.frac, 0):
         return step
     return select(now >= at_count, step, now)
@@ -86,11 +80,11 @@ def _cast(clock: Clock, dtype: np.dtype) -> list[Time]:
 def count_at(clock: Clock, step: Time) -> Time:
     """The first count at which a step is read. Of a staircase, a whole one."""
     if is_known(clock, step) and not np.ndim(step.whole):
-        count = host_clock(clock).count_at(to_exact(step).item())
-        return from_exact(np.array(min(count, LARGEST), object), step.frac.dtype)
+        count = host_clock(clock).count_at(_time.to_exact(step).item())
+        return _time.from_exact(np.array(min(count, LARGEST), object), step.frac.dtype)
     every, (at_count, at_step, steps, counts) = clock[0], _cast(clock, step.frac.dtype)
-    count = add(at_count, scale(add(step, -at_step), counts, steps))
-    count = maximum(
+    count = _time.add(at_count, _time.scale(_time.add(step, -at_step), counts, steps))
+    count = _time.maximum(
         select(step >= at_count, count, step), _ZERO.astype(step.frac.dtype)
     )
     if always(every, 1):
@@ -131,7 +125,9 @@ class HostClock(NamedTuple):
 
 
 def host_clock(clock: Clock) -> HostClock:
-    at_count, at_step, steps, counts = (to_exact(time).item() for time in clock[1:])
+    at_count, at_step, steps, counts = (
+        _time.to_exact(time).item() for time in clock[1:]
+    )
     speed = Fraction(steps) / counts
     is_whole = speed.denominator == 1
     speed = speed.numerator if is_whole else speed
@@ -154,4 +150,4 @@ def compose(inner: Clock, outer: Clock) -> Clock | None:
     steps, counts = Fraction(inside.speed * outside.speed).as_integer_ratio()
     if max(abs(at_step), steps, counts) > LARGEST:
         return None
-    return Clock(inner.every, _ZERO, *map(to_free_time, (at_step, steps, counts)))
+    return Clock(inner.every, _ZERO, *map(_time.to_free_time, (at_step, steps, counts)))

@@ -164,7 +164,7 @@ def _code_of_segment(rows: list[HostRow], dtype: np.dtype, after: int) -> _Code:
     if len(parts) > 1 or after != HOLD:
         joined = ", ".join(part.text for part in parts)
         text = f"join({joined}{_after(after)})"
-        table = _table.concatenate([part.table for part in parts])
+        table = _table.join_tables([part.table for part in parts])
     if offset := rows[0].start - rows[0].clock_start:
         text = f"shift({text}, {shorten(offset, dtype)!r})"
         table = _table.shift_table(table, to_time(Fraction(offset), dtype))

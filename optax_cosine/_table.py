@@ -19,10 +19,12 @@ from optax_cosine._arrays import (
     Numbers,
     Pytree,
     always,
+    concatenate,
     is_known,
     is_traced,
     read_only,
     select,
+    stack,
 )
 from optax_cosine._time import (
     LARGEST,
@@ -98,14 +100,7 @@ def pack(rows: Rows, after: Numbers) -> Table:
     times = rows[:3]
     integers = [*(time.whole for time in times), rows.shape]
     floats = [*(time.frac for time in times), *rows[4:]]
-    dtype = np.result_type(*(column.dtype for column in floats))
-    return Table(_stack(integers, np.int32), _stack(floats, dtype), after)
-
-
-def _stack(columns: Sequence[Numbers], dtype: DTypeLike) -> Numbers:
-    if is_known(*columns):
-        return read_only(np.stack(columns, -2).astype(dtype))
-    return jnp.stack([jnp.asarray(column, dtype) for column in columns], -2)
+    return Table(stack(integers, -2), stack(floats, -2), after)
 
 
 # --- Building ---
@@ -127,21 +122,23 @@ def as_column(entries: ArrayLike | Sequence[ArrayLike], dtype: DTypeLike) -> Num
     return np.array(entries, dtype)
 
 
-def build_table(
-    ends: Time,
-    shapes: Sequence[int],
-    init_values: ArrayLike | Sequence[ArrayLike],
-    end_values: ArrayLike | Sequence[ArrayLike],
-    exponents: ArrayLike | Sequence[ArrayLike],
-    time_exponents: ArrayLike | Sequence[ArrayLike],
-    after: int = HOLD,
-) -> Table:
-    """Rows that follow each other, each on the clock of the time that it plays."""
-    dtype = ends.frac.dtype
-    values = init_values, end_values, exponents, time_exponents
-    columns = (as_column(column, dtype) for column in values)
-    rows = Rows(ends, starts_of(ends), ends, np.array(shapes, np.int32), *columns)
-    return pack(rows, read_only(np.array(after, np.int32)))
+class Segment(NamedTuple):
+    """A row without its times."""
+
+    shape: int
+    init_value: ArrayLike
+    end_value: ArrayLike
+    exponent: ArrayLike = 1.0
+    time_exponent: ArrayLike = 1.0
+
+
+def build_table(ends: Time, segments: Sequence[Segment]) -> Table:
+    """Segments that follow each other, each on the clock of the time that it plays."""
+    shapes, *values = zip(*segments, strict=True)
+    shape = np.array(shapes, np.int32)
+    columns = (as_column(column, ends.frac.dtype) for column in values)
+    rows = Rows(ends, starts_of(ends), ends, shape, *columns)
+    return pack(rows, read_only(np.array(HOLD, np.int32)))
 
 
 def single_row(
@@ -153,17 +150,15 @@ def single_row(
     time_exponent: ArrayLike = 1.0,
 ) -> Table:
     """A table of one row that takes a checked number of steps."""
-    dtype = value_dtype([init_value, end_value])
-    end = stack_times([to_time(steps, dtype)])
-    values = ([init_value], [end_value], [exponent], [time_exponent])
-    return build_table(end, [shape], *values)
+    end = stack_times([to_time(steps, value_dtype([init_value, end_value]))])
+    values = init_value, end_value, exponent, time_exponent
+    return build_table(end, [Segment(shape, *values)])
 
 
 def starts_of(ends: Time) -> Time:
     """When each row begins: at 0, or when the row before it ends."""
-    xp = np if is_known(ends) else jnp
     return ends.map(
-        lambda x: xp.concatenate([xp.zeros_like(x[..., :1]), x[..., :-1]], -1)
+        lambda x: concatenate([np.zeros((*x.shape[:-1], 1), x.dtype), x[..., :-1]], -1)
     )
 
 
@@ -241,21 +236,14 @@ def is_held(table: Table) -> bool:
 # it ends is empty. The evaluator never finds an empty row.
 
 
-def concatenate(tables: Sequence[Table]) -> Table:
+def join_tables(tables: Sequence[Table]) -> Table:
     """The tables one after the other."""
     moved, total = [tables[0].rows], end_of_table(tables[0])
     for table in tables[1:]:
         moved.append(_move(table.rows, total))
         total = last_end(moved[-1].end)
-    known = is_known(*moved)
-
-    def join_columns(*columns: Numbers) -> Numbers:
-        dtype = np.result_type(*(column.dtype for column in columns))
-        if known:
-            return np.concatenate(columns, dtype=dtype)
-        return jnp.concatenate([jnp.asarray(column, dtype) for column in columns])
-
-    return pack(jax.tree.map(join_columns, *moved), tables[0].after)
+    columns = jax.tree.map(lambda *parts: concatenate(parts), *moved)
+    return pack(columns, tables[0].after)
 
 
 def _move(rows: Rows, by: Time) -> Rows:
@@ -310,7 +298,7 @@ def extend_table(table: Table, at_step: Time, steps: Time, counts: Time) -> Tabl
 def splice_tables(before: Table, at_step: Time, then: Table) -> Table:
     if always(at_step.whole, 0) and always(at_step.frac, 0):
         return then
-    return concatenate([cut(before, at_step), then])
+    return join_tables([cut(before, at_step), then])
 
 
 def _play_from_0(rows: Rows, table: Table) -> Table:

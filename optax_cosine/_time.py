@@ -23,6 +23,7 @@ from optax_cosine._arrays import (
     is_traced,
     read_only,
     select,
+    stack,
 )
 
 LARGEST = 2**31 - 1  # The largest int32, and so the largest count that Optax reaches.
@@ -134,10 +135,7 @@ def to_free_time(steps: Scalar) -> Time:
 
 def stack_times(times: Sequence[Time]) -> Time:
     """A column of times."""
-    columns = [x.whole for x in times], [x.frac for x in times]
-    if is_known(columns):
-        return Time(*(np.stack(column) for column in columns))
-    return Time(*(jnp.stack([*map(jnp.asarray, column)]) for column in columns))
+    return Time(stack([x.whole for x in times]), stack([x.frac for x in times]))
 
 
 def to_ratio(value: float | Fraction) -> tuple[int, int]:
