@@ -12,9 +12,9 @@ from jax.typing import ArrayLike
 
 from optax_cosine import _node, _table, _time
 from optax_cosine._arrays import Numbers, Scalar, is_known, is_traced, read_only
-from optax_cosine._clock import Steps
+from optax_cosine._clock import Clock, Steps
 from optax_cosine._keywords import answer_wrong_keywords
-from optax_cosine._node import Node, Product
+from optax_cosine._node import Clocked, Node, Product
 from optax_cosine._schedule import Schedule, check_schedule, to_schedule
 from optax_cosine._table import AFTER, LINEAR, Table
 from optax_cosine._time import LARGEST, Time
@@ -94,7 +94,7 @@ def is_known_endless(node: Node) -> bool:
 def _exact_end(node: Node) -> Steps:
     """When a schedule ends; 0 if that is not known, or if it never ends."""
     known = is_known(node) and not is_known_endless(node)
-    return _time.to_exact(_node.end_of(node)).item() if known else 0
+    return _time.to_number(_node.end_of(node)) if known else 0
 
 
 def _check_end(total: Steps, what: str) -> None:
@@ -183,13 +183,13 @@ def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
             return schedule
     if not _may_start_early(node):
         # The difference of the two is `steps`: at most one of them is not 0.
-        return to_schedule(
-            _node.shift_node(node, _time.to_free_time(ahead) - _time.to_free_time(wait))
-        )
+        by = _time.to_free_time(ahead) - _time.to_free_time(wait)
+        return to_schedule(_node.put_on_clock(node, Clock(at_step=by)))
     # What was read ahead already must not come back while the schedule waits.
     first = schedule(0)
     held = _table.single_row(1, LINEAR, first, first)
-    return splice_checked(held, wait, _node.shift_node(node, _time.to_free_time(ahead)))
+    clock = Clock(at_step=_time.to_free_time(ahead))
+    return splice_checked(held, wait, _node.put_on_clock(node, clock))
 
 
 def _may_start_early(node: Node) -> bool:
@@ -231,16 +231,13 @@ def stretch(schedule: Schedule, factor: ArrayLike) -> Schedule:
         0.0 0.25 0.5 0.75 1.0
     """
     node = check_schedule("schedule", schedule)
-    numerator, denominator = _ratio_of_times(factor)
-    if is_known(numerator):
-        ratio = (
-            Fraction(_time.to_exact(numerator).item())
-            / _time.to_exact(denominator).item()
-        )
+    counts, steps = _ratio_of_times(factor)
+    if is_known(counts):
+        ratio = Fraction(_time.to_number(counts)) / _time.to_number(steps)
         if ratio == 1:
             return schedule
         _check_end(_exact_end(node) * ratio, f"a schedule stretched by {factor!r}")
-    return to_schedule(_node.stretch_node(node, numerator, denominator))
+    return to_schedule(_node.put_on_clock(node, Clock(steps=steps, counts=counts)))
 
 
 def _ratio_of_times(factor: Scalar) -> tuple[Time, Time]:
@@ -248,12 +245,12 @@ def _ratio_of_times(factor: Scalar) -> tuple[Time, Time]:
         # A float is an integer of 24 bits times a power of two.
         factor = jnp.clip(factor, 2.0**-30, 2.0**30)
         _, exponent = jnp.frexp(factor)
-        doublings = jnp.clip(24 - exponent, 0, 30)
-        numerator = factor * (np.int32(1) << doublings).astype(factor.dtype)
-        return (
-            _time.from_array(numerator, factor.dtype),
-            _time.to_time(np.int32(1) << doublings, factor.dtype),
+        denominator = np.int32(1) << jnp.clip(24 - exponent, 0, 30)
+        numerator = factor * denominator.astype(factor.dtype)
+        numerator, denominator = (
+            _time.from_array(x, factor.dtype) for x in (numerator, denominator)
         )
+        return numerator, denominator
     if not 1 / LARGEST <= factor <= LARGEST:
         raise ValueError(
             f"factor must be from 1 / (2**31 - 1) to 2**31 - 1, got {factor!r}."
@@ -291,7 +288,8 @@ def staircase(schedule: Schedule, every: ArrayLike) -> Schedule:
     every = check_steps("every", every)
     if not is_traced(every) and every == 1:
         return schedule
-    return to_schedule(_node.staircase_node(node, _time.to_free_time(every).whole))
+    clock = Clock(every=_time.to_free_time(every).whole)
+    return to_schedule(Clocked(node, clock))
 
 
 def stack(schedules: Iterable[Schedule]) -> Schedule:

@@ -19,7 +19,7 @@ from optax_cosine._json import to_dict
 from optax_cosine._node import Clocked, Node, Product, Spliced, end_of, is_endless
 from optax_cosine._picture import Curve, html_picture
 from optax_cosine._table import AFTER, HOLD, SHAPES, HostRow, Table, host_rows
-from optax_cosine._time import LARGEST, to_exact, to_time
+from optax_cosine._time import LARGEST, to_number, to_time
 
 _COLUMNS = ("from step", "to", "shape", "init_value", "end_value")
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -66,7 +66,7 @@ def shorten(steps: Steps, dtype: np.dtype = _FLOAT32) -> int | float:
     if steps == int(steps):
         return int(steps)
     stored = to_time(Fraction(steps), dtype)
-    short = float(to_exact(stored).item())
+    short = float(to_number(stored))
     candidates = round(short, 7), short
     alike = (x for x in candidates if to_time(Fraction(x), dtype) == stored)
     return next(alike, float(steps))
@@ -97,7 +97,7 @@ def expression(node: Node) -> str:
             factor = f"({factor})" if isinstance(second, Product) else factor
             return f"{expression(first)} * {factor}"
         case Spliced(before, at_step, then):
-            step = shorten(to_exact(at_step).item())
+            step = shorten(to_number(at_step))
             return f"splice({expression(before)}, {step!r}, {expression(then)})"
         case Clocked(inner, clock):
             return _clock_expression(node, expression(inner), host_clock(clock))
@@ -106,7 +106,7 @@ def expression(node: Node) -> str:
 def _clock_expression(node: Clocked, inner: str, clock: HostClock) -> str:
     every, at_count, at_step, speed = clock
     if at_count:
-        total = shorten(to_exact(end_of(node)).item())
+        total = shorten(to_number(end_of(node)))
         return f"extend({inner}, at_step={shorten(at_count)!r}, total_steps={total!r})"
     code = _stretched(_shifted(inner, at_step), speed)
     return f"staircase({code}, {every})" if every > 1 else code
@@ -239,7 +239,7 @@ def _pieces_of(node: Node) -> dict[Steps, Piece]:
                 pieces[start] = Piece(shape, multiply(one.value, other.value))
             return pieces
         case Spliced(before, at_step, then):
-            first, step = _pieces_of(before), to_exact(at_step).item()
+            first, step = _pieces_of(before), to_number(at_step)
             kept = {start: piece for start, piece in first.items() if start < step}
             return kept | _on_clock(_pieces_of(then), HostClock(1, 0, -step, 1))
         case Clocked(inner, clock):
@@ -290,7 +290,7 @@ def lap_of(node: Node) -> int:
         # A schedule that reads ahead is drawn until a lap has been seen whole.
         count = clock.count_at(lap_of(node.inner) + max(clock.at_step, 0))
     else:
-        count = to_exact(end_of(node)).item()
+        count = to_number(end_of(node))
     return max(1, min(math.ceil(count), LARGEST))
 
 

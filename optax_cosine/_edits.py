@@ -230,7 +230,7 @@ def _check_rest(node: Node, at_step: Scalar, total_steps: Scalar) -> None:
         )
     if is_traced(at_step):
         return
-    if is_known(node) and at_step >= (end := _time.to_exact(end_of(node)).item()):
+    if is_known(node) and at_step >= (end := _time.to_number(end_of(node))):
         raise ValueError(
             f"at_step={at_step} must be before the end of the schedule, step "
             f"{shorten(end)}, as nothing is left to stretch: extend before the end, or "

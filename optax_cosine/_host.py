@@ -22,7 +22,7 @@ from optax_cosine._table import (
     host_rows,
     is_held,
 )
-from optax_cosine._time import LARGEST, to_doubles, to_exact
+from optax_cosine._time import LARGEST, to_doubles, to_number
 
 # A count is an int, but a stretched clock reads a schedule between two counts.
 Value: TypeAlias = Callable[[Steps], float]
@@ -74,7 +74,7 @@ def _function_of_table(table: Table, rounded: Rounding) -> Value:
     if is_held(table):
         return value
     # A lap may be a ratio, such as 10 / 3, that a float does not hold.
-    lap = to_exact(end_of_table(table)).item()
+    lap = to_number(end_of_table(table))
     return _mirror(value, lap) if table.after == MIRROR else _repeat(value, lap)
 
 

@@ -141,17 +141,17 @@ def splice_nodes(before: Node, at_step: Time, then: Node) -> Node:
     return Spliced(before, at_step, then)
 
 
-def shift_node(node: Node, steps: Time) -> Node:
-    """The node from `steps` on, or later by `-steps`."""
-    return _on_clock(
-        node, _clock.shift_clock(steps), lambda x: _table.shift_table(x, steps)
-    )
-
-
-def stretch_node(node: Node, counts: Time, steps: Time) -> Node:
-    """The node in which `steps` take as long as `counts`."""
-    clock = _clock.stretch_clock(steps, counts)
-    return _on_clock(node, clock, lambda x: _table.stretch_table(x, counts, steps))
+def put_on_clock(node: Node, clock: Clock) -> Node:
+    """The node that is read at the steps of a clock, which is not a staircase."""
+    match node:
+        case Table() if _table.is_held(node):
+            return _table.put_on_clock(node, *clock[1:])
+        case Product(first, second):
+            return Product(put_on_clock(first, clock), put_on_clock(second, clock))
+        case Clocked(inner, old) if composed := _clock.compose(old, clock):
+            return Clocked(inner, composed)
+        case _:
+            return Clocked(node, clock)
 
 
 def extend_node(node: Node, at_step: Time, steps: Time, counts: Time) -> Node:
@@ -160,25 +160,5 @@ def extend_node(node: Node, at_step: Time, steps: Time, counts: Time) -> Node:
         if at_step >= node.at_step:
             since = add(at_step, -node.at_step)
             return node._replace(then=extend_node(node.then, since, steps, counts))
-    clock = _clock.extension_clock(at_step, steps, counts)
-    return _on_clock(
-        node, clock, lambda x: _table.extend_table(x, at_step, steps, counts)
-    )
-
-
-def staircase_node(node: Node, every: Numbers) -> Node:
-    """The node that moves on by one step after `every` counts."""
-    return Clocked(node, _clock.staircase_clock(every))
-
-
-def _on_clock(node: Node, clock: Clock, on_table: Callable[[Table], Table]) -> Node:
-    match node:
-        case Table() if _table.is_held(node):
-            return on_table(node)
-        case Product(first, second):
-            parts = (_on_clock(part, clock, on_table) for part in (first, second))
-            return Product(*parts)
-        case Clocked(inner, old) if composed := _clock.compose(old, clock):
-            return Clocked(inner, composed)
-        case _:
-            return Clocked(node, clock)
+    clock = Clock(at_count=at_step, at_step=at_step, steps=steps, counts=counts)
+    return put_on_clock(node, clock)

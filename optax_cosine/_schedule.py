@@ -29,7 +29,7 @@ from optax_cosine._json import from_dict, to_dict
 from optax_cosine._node import Node, Product
 from optax_cosine._room import without_room
 from optax_cosine._table import Table
-from optax_cosine._time import clamp_host_count, to_exact
+from optax_cosine._time import clamp_host_count, to_number
 from optax_cosine._validation import LARGEST_RATE, check_rate
 
 Result = TypeVar("Result")
@@ -153,7 +153,7 @@ class Schedule:
         return (
             math.inf
             if _node.is_endless(node)
-            else _display.shorten(to_exact(_node.end_of(node)).item())
+            else _display.shorten(to_number(_node.end_of(node)))
         )
 
     @property

@@ -30,10 +30,12 @@ from optax_cosine._time import (
     LARGEST,
     Time,
     add,
+    is_zero,
     minimum,
     scale,
     stack_times,
     to_doubles,
+    to_number,
     to_time,
 )
 
@@ -71,7 +73,7 @@ class Table(NamedTuple):
     @property
     def ends(self) -> Time:
         """The first column of `rows` alone."""
-        return Time(_first(self.integers), _first(self.floats))
+        return Time(_take(self.integers, 0, -2), _take(self.floats, 0, -2))
 
 
 def unpack(integers: Numbers, floats: Numbers, axis: int) -> Rows:
@@ -89,10 +91,10 @@ def _split(packed: Numbers, axis: int) -> list[Numbers]:
     return [lax.squeeze(part, [axis]) for part in parts]
 
 
-def _first(packed: Numbers) -> Numbers:
-    if is_known(packed):
-        return packed[..., 0, :]
-    return lax.index_in_dim(packed, 0, -2, keepdims=False)
+def _take(numbers: Numbers, index: int, axis: int) -> Numbers:
+    if is_known(numbers):
+        return np.take(numbers, index, axis)
+    return lax.index_in_dim(numbers, index, axis, keepdims=False)
 
 
 def pack(rows: Rows, after: Numbers) -> Table:
@@ -168,9 +170,7 @@ def end_of_table(table: Table) -> Time:
 
 
 def last_end(ends: Time) -> Time:
-    if is_known(ends):
-        return ends.map(lambda x: x[..., -1])
-    return ends.map(lambda x: lax.index_in_dim(x, -1, -1, keepdims=False))
+    return ends.map(lambda x: _take(x, -1, -1))
 
 
 class HostRow(NamedTuple):
@@ -248,11 +248,7 @@ def join_tables(tables: Sequence[Table]) -> Table:
 
 def _move(rows: Rows, by: Time) -> Rows:
     by = by.astype(rows.end.frac.dtype)
-    return rows._replace(
-        end=add(rows.end, by),
-        clock_start=add(rows.clock_start, by),
-        clock_end=add(rows.clock_end, by),
-    )
+    return Rows._make([*(add(time, by) for time in rows[:3]), *rows[3:]])
 
 
 def cut(table: Table, at_step: Time) -> Table:
@@ -265,17 +261,21 @@ def cut(table: Table, at_step: Time) -> Table:
 
 def shift_table(table: Table, steps: Time) -> Table:
     """The table from `steps` on, or later by `-steps`."""
+    if is_zero(steps):
+        return table
     return _play_from_0(_move(table.rows, -steps), table)
 
 
-def stretch_table(table: Table, numerator: Time, denominator: Time) -> Table:
+def _stretch(table: Table, numerator: Time, denominator: Time) -> Table:
     """The table on a clock that is slower by `numerator / denominator`."""
+    is_known_ratio = is_known(numerator, denominator)
+    if is_known_ratio and to_number(numerator) == to_number(denominator):
+        return table
     rows = table.rows
-    end, start, stop = (scale(x, numerator, denominator) for x in rows[:3])
-    if is_known(start, stop):
+    if is_known_ratio and is_known(rows):
         _check_clocks(rows, numerator, denominator)
-    rows = rows._replace(end=end, clock_start=start, clock_end=stop)
-    return _play_from_0(rows, table)
+    times = (scale(time, numerator, denominator) for time in rows[:3])
+    return _play_from_0(Rows._make([*times, *rows[3:]]), table)
 
 
 def _check_clocks(rows: Rows, numerator: Time, denominator: Time) -> None:
@@ -289,16 +289,20 @@ def _check_clocks(rows: Rows, numerator: Time, denominator: Time) -> None:
         )
 
 
-def extend_table(table: Table, at_step: Time, steps: Time, counts: Time) -> Table:
-    """The table in which, from `at_step` on, `steps` take as long as `counts`."""
-    rest = stretch_table(shift_table(table, at_step), counts, steps)
-    return splice_tables(table, at_step, rest)
+def put_on_clock(
+    table: Table, at_count: Time, at_step: Time, steps: Time, counts: Time
+) -> Table:
+    """The table that is read from `at_step` on, from `at_count` on.
+
+    From there, `steps` take as long as `counts`.
+    """
+    rest = _stretch(shift_table(table, at_step), counts, steps)
+    return splice_tables(table, at_count, rest)
 
 
 def splice_tables(before: Table, at_step: Time, then: Table) -> Table:
-    if always(at_step.whole, 0) and always(at_step.frac, 0):
-        return then
-    return join_tables([cut(before, at_step), then])
+    """`before` until `at_step`, from there `then` from its own step 0."""
+    return then if is_zero(at_step) else join_tables([cut(before, at_step), then])
 
 
 def _play_from_0(rows: Rows, table: Table) -> Table:

@@ -183,6 +183,16 @@ def to_exact(time: Time) -> np.ndarray:
     return exact.reshape(whole.shape)
 
 
+def to_number(time: Time) -> int | Fraction:
+    """The exact number that one known time is."""
+    return to_exact(time).item()
+
+
+def is_zero(time: Time) -> bool:
+    """Whether the time is known to be 0."""
+    return always(time.whole, 0) and always(time.frac, 0)
+
+
 def simplest_ratio(frac: np.floating) -> Fraction:
     """2 / 5 for the float32 nearest to 0.4: the simple ratio that is stored as `frac`.
 
