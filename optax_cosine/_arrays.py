@@ -71,9 +71,9 @@ def concatenate(arrays: Sequence[Numbers], axis: int = 0) -> Numbers:
 def _put_together(
     on_host: Callable, on_device: Callable, arrays: Sequence[Numbers], axis: int
 ) -> Numbers:
-    dtype = np.result_type(*(array.dtype for array in arrays))
     if is_known(*arrays):
-        return read_only(on_host(arrays, axis, dtype=dtype))
+        return read_only(on_host(arrays, axis))
+    dtype = np.result_type(*(array.dtype for array in arrays))
     return on_device([jnp.asarray(array, dtype) for array in arrays], axis)
 
 
