@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
+from jax.typing import ArrayLike, DTypeLike
 
 Numbers: TypeAlias = jax.Array | np.ndarray
 # A Python number, a NumPy scalar, or a traced JAX scalar; they share their operators,
@@ -56,6 +57,15 @@ def select(condition: Numbers, on_true: Tree, on_false: Tree) -> Tree:
 def _broadcast(numbers: Numbers, shape: tuple[int, ...]) -> Numbers:
     same = np.shape(numbers) == shape
     return numbers if same else jnp.broadcast_to(numbers, shape)
+
+
+def as_column(entries: ArrayLike | Sequence[ArrayLike], dtype: DTypeLike) -> Numbers:
+    """NumPy's array, unless an entry is traced."""
+    if isinstance(entries, list | tuple) and any(map(is_traced, entries)):
+        return jnp.stack([jnp.asarray(entry, dtype) for entry in entries])
+    if isinstance(entries, jax.Array):
+        return entries.astype(dtype)
+    return np.array(entries, dtype)
 
 
 def stack(arrays: Sequence[Numbers], axis: int = 0) -> Numbers:

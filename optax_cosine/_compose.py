@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from optax_cosine import _node, _table, _time
-from optax_cosine._arrays import Numbers, Scalar, is_known, is_traced, read_only
+from optax_cosine._arrays import Scalar, is_known, is_traced, read_only
+from optax_cosine._arrays import stack as stack_arrays
 from optax_cosine._clock import Clock, Steps
 from optax_cosine._keywords import answer_wrong_keywords
 from optax_cosine._node import Clocked, Node, Product
@@ -342,17 +343,10 @@ def _is_table(node: object) -> bool:
     return isinstance(node, Table)
 
 
-def _stack(*parts: Scalar) -> Scalar:
+def _stack(*parts: Any) -> Any:
     """Tables, padded to the same number of rows, or numbers, with a leading axis."""
-    if isinstance(parts[0], Table):
-        rows = max(table.integers.shape[-1] for table in parts)
-        padded = [_table.pad_table(table, rows) for table in parts]
-        return Table(*map(_stack_numbers, *padded))
-    return _stack_numbers(*parts)
-
-
-def _stack_numbers(*leaves: Numbers) -> Numbers:
-    if is_known(leaves):
-        return read_only(np.stack(leaves))
-    dtype = np.result_type(*(leaf.dtype for leaf in leaves))
-    return jnp.stack([jnp.asarray(leaf, dtype) for leaf in leaves])
+    if not _is_table(parts[0]):
+        return stack_arrays(parts)
+    rows = max(table.integers.shape[-1] for table in parts)
+    padded = [_table.pad_table(table, rows) for table in parts]
+    return Table(*map(stack_arrays, zip(*padded, strict=True)))

@@ -11,17 +11,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, TypeAlias
 
+from optax_cosine import _table
 from optax_cosine._clock import Steps, host_clock
 from optax_cosine._node import Clocked, Node, Product, Spliced, is_held_table
-from optax_cosine._table import (
-    COSINE,
-    MIRROR,
-    HostRow,
-    Table,
-    end_of_table,
-    host_rows,
-    is_held,
-)
+from optax_cosine._table import COSINE, MIRROR, HostRow, Table
 from optax_cosine._time import LARGEST, to_doubles, to_number
 
 # A count is an int, but a stretched clock reads a schedule between two counts.
@@ -68,13 +61,13 @@ def _splice(before: Value, at_step: float, then: Value) -> Value:
 
 
 def _function_of_table(table: Table, rounded: Rounding) -> Value:
-    rows = host_rows(table)
+    rows = _table.host_rows(table)
     ends = [row.end for row in rows[:-1]]
     value = _choose([row_function(row, rounded) for row in rows], ends)
-    if is_held(table):
+    if _table.is_held(table):
         return value
     # A lap may be a ratio, such as 10 / 3, that a float does not hold.
-    lap = to_number(end_of_table(table))
+    lap = to_number(_table.end_of_table(table))
     return _mirror(value, lap) if table.after == MIRROR else _repeat(value, lap)
 
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from optax_cosine import _table, _time
-from optax_cosine._arrays import Numbers, Scalar, is_known, is_traced, read_only, stack
+from optax_cosine import _arrays, _table, _time
+from optax_cosine._arrays import Numbers, Scalar, is_known, is_traced, read_only
 from optax_cosine._table import COSINE, LINEAR, Rows, Table
 from optax_cosine._time import LARGEST, Time
 from optax_cosine._validation import (
@@ -95,16 +95,13 @@ def _check_growth(steps: Scalar, factor: Scalar, *, same_values: bool) -> None:
 def _listed_lengths(
     steps: Scalar, factor: Scalar, num_cycles: Scalar, dtype: np.dtype
 ) -> Time:
-    if num_cycles is not None:
-        raise ValueError(
-            "num_cycles must be left out if cycle_steps is a sequence, got "
-            f"num_cycles={num_cycles!r}."
-        )
-    if is_traced(factor) or factor != 1:
-        raise ValueError(
-            "cycle_steps_factor must be left out if cycle_steps is a sequence, got "
-            f"cycle_steps_factor={factor!r}."
-        )
+    given = ("num_cycles", num_cycles, None), ("cycle_steps_factor", factor, 1)
+    for name, value, default in given:
+        if is_traced(value) or value != default:
+            raise ValueError(
+                f"{name} must be left out if cycle_steps is a sequence, got "
+                f"{name}={value!r}."
+            )
     if len(steps) == 0:
         raise ValueError(f"cycle_steps must name at least one cycle, got {steps!r}.")
     if is_traced(steps):
@@ -237,7 +234,7 @@ def restarts_table(
         _time.add(starts, _time.minimum(lengths, _time.to_time(warmup, dtype))), ends
     )
     values = [init_value] * number, peaks, end_values
-    inits, peaks, lows = (_table.as_column(column, dtype) for column in values)
+    inits, peaks, lows = (_arrays.as_column(column, dtype) for column in values)
     ones = np.ones(number, dtype)
     line, cosine = (np.full(number, shape, np.int32) for shape in (LINEAR, COSINE))
     up = Rows(tops, starts, tops, line, inits, peaks, ones, ones)
@@ -247,4 +244,4 @@ def restarts_table(
 
 
 def _interleave(first: Numbers, second: Numbers) -> Numbers:
-    return stack([first, second], 1).reshape(-1)
+    return _arrays.stack([first, second], 1).reshape(-1)

@@ -13,31 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
-from optax_cosine._arrays import (
-    Numbers,
-    Pytree,
-    always,
-    concatenate,
-    is_known,
-    is_traced,
-    read_only,
-    select,
-    stack,
-)
-from optax_cosine._time import (
-    LARGEST,
-    Time,
-    add,
-    is_zero,
-    minimum,
-    scale,
-    stack_times,
-    to_doubles,
-    to_number,
-    to_time,
-)
+from optax_cosine import _arrays, _time
+from optax_cosine._arrays import Numbers, Pytree, always, is_known, read_only, select
+from optax_cosine._time import LARGEST, Time
 
 # `shapes` and `after` are stored as these codes.
 LINEAR, COSINE = 0, 1
@@ -102,7 +82,7 @@ def pack(rows: Rows, after: Numbers) -> Table:
     times = rows[:3]
     integers = [*(time.whole for time in times), rows.shape]
     floats = [*(time.frac for time in times), *rows[4:]]
-    return Table(stack(integers, -2), stack(floats, -2), after)
+    return Table(_arrays.stack(integers, -2), _arrays.stack(floats, -2), after)
 
 
 # --- Building ---
@@ -113,15 +93,6 @@ def value_dtype(values: Iterable[Any]) -> np.dtype:
     dtypes = {value.dtype for value in values if hasattr(value, "dtype")}
     wide = not dtypes or np.dtype(np.float64) in dtypes
     return np.dtype(jnp.result_type(float) if wide else np.float32)
-
-
-def as_column(entries: ArrayLike | Sequence[ArrayLike], dtype: DTypeLike) -> Numbers:
-    """NumPy's array, unless an entry is traced."""
-    if isinstance(entries, list | tuple) and any(map(is_traced, entries)):
-        return jnp.stack([jnp.asarray(entry, dtype) for entry in entries])
-    if isinstance(entries, jax.Array):
-        return entries.astype(dtype)
-    return np.array(entries, dtype)
 
 
 class Segment(NamedTuple):
@@ -138,7 +109,7 @@ def build_table(ends: Time, segments: Sequence[Segment]) -> Table:
     """Segments that follow each other, each on the clock of the time that it plays."""
     shapes, *values = zip(*segments, strict=True)
     shape = np.array(shapes, np.int32)
-    columns = (as_column(column, ends.frac.dtype) for column in values)
+    columns = (_arrays.as_column(column, ends.frac.dtype) for column in values)
     rows = Rows(ends, starts_of(ends), ends, shape, *columns)
     return pack(rows, read_only(np.array(HOLD, np.int32)))
 
@@ -152,16 +123,21 @@ def single_row(
     time_exponent: ArrayLike = 1.0,
 ) -> Table:
     """A table of one row that takes a checked number of steps."""
-    end = stack_times([to_time(steps, value_dtype([init_value, end_value]))])
+    end = _time.stack_times(
+        [_time.to_time(steps, value_dtype([init_value, end_value]))]
+    )
     values = init_value, end_value, exponent, time_exponent
     return build_table(end, [Segment(shape, *values)])
 
 
 def starts_of(ends: Time) -> Time:
     """When each row begins: at 0, or when the row before it ends."""
-    return ends.map(
-        lambda x: concatenate([np.zeros((*x.shape[:-1], 1), x.dtype), x[..., :-1]], -1)
-    )
+
+    def starts(column: Numbers) -> Numbers:
+        first = np.zeros((*column.shape[:-1], 1), column.dtype)
+        return _arrays.concatenate([first, column[..., :-1]], -1)
+
+    return ends.map(starts)
 
 
 def end_of_table(table: Table) -> Time:
@@ -198,7 +174,7 @@ def host_rows(table: Table) -> list[HostRow]:
 
 def _to_numbers(times: Time) -> list[float]:
     """Ints if they are whole: Python compares a count with an int faster."""
-    return [int(x) if x.is_integer() else x for x in to_doubles(times).tolist()]
+    return [int(x) if x.is_integer() else x for x in _time.to_doubles(times).tolist()]
 
 
 def tables_of(tree: Pytree) -> list[Table]:
@@ -211,7 +187,7 @@ def tables_of(tree: Pytree) -> list[Table]:
 
 def check_ends(name: str, table: Table) -> None:
     """Refuses a known table whose ends fall, which no function builds."""
-    ends = to_doubles(table.ends)
+    ends = _time.to_doubles(table.ends)
     if (np.diff(ends) < 0).any():
         raise ValueError(
             f"{name} is not a schedule, as its phases end at {ends.tolist()}, which "
@@ -242,26 +218,26 @@ def join_tables(tables: Sequence[Table]) -> Table:
     for table in tables[1:]:
         moved.append(_move(table.rows, total))
         total = last_end(moved[-1].end)
-    columns = jax.tree.map(lambda *parts: concatenate(parts), *moved)
+    columns = jax.tree.map(lambda *parts: _arrays.concatenate(parts), *moved)
     return pack(columns, tables[0].after)
 
 
 def _move(rows: Rows, by: Time) -> Rows:
     by = by.astype(rows.end.frac.dtype)
-    return Rows._make([*(add(time, by) for time in rows[:3]), *rows[3:]])
+    return Rows._make([*(_time.add(time, by) for time in rows[:3]), *rows[3:]])
 
 
 def cut(table: Table, at_step: Time) -> Table:
     """The table until `at_step`. If the table is over before, its last value holds."""
     rows, at_step = table.rows, at_step.astype(table.floats.dtype)
     is_last = rows.end >= end_of_table(table)
-    ends = select(is_last, at_step, minimum(rows.end, at_step))
+    ends = select(is_last, at_step, _time.minimum(rows.end, at_step))
     return drop_empty_rows(pack(rows._replace(end=ends), table.after))
 
 
 def shift_table(table: Table, steps: Time) -> Table:
     """The table from `steps` on, or later by `-steps`."""
-    if is_zero(steps):
+    if _time.is_zero(steps):
         return table
     return _play_from_0(_move(table.rows, -steps), table)
 
@@ -269,18 +245,18 @@ def shift_table(table: Table, steps: Time) -> Table:
 def _stretch(table: Table, numerator: Time, denominator: Time) -> Table:
     """The table on a clock that is slower by `numerator / denominator`."""
     is_known_ratio = is_known(numerator, denominator)
-    if is_known_ratio and to_number(numerator) == to_number(denominator):
+    if is_known_ratio and _time.to_number(numerator) == _time.to_number(denominator):
         return table
     rows = table.rows
     if is_known_ratio and is_known(rows):
         _check_clocks(rows, numerator, denominator)
-    times = (scale(time, numerator, denominator) for time in rows[:3])
+    times = (_time.scale(time, numerator, denominator) for time in rows[:3])
     return _play_from_0(Rows._make([*times, *rows[3:]]), table)
 
 
 def _check_clocks(rows: Rows, numerator: Time, denominator: Time) -> None:
-    factor = to_doubles(numerator) / to_doubles(denominator)
-    times = to_doubles(rows.clock_start), to_doubles(rows.clock_end)
+    factor = _time.to_doubles(numerator) / _time.to_doubles(denominator)
+    times = _time.to_doubles(rows.clock_start), _time.to_doubles(rows.clock_end)
     if factor > 1 and (reach := np.abs(times).max() * factor) > LARGEST:
         raise ValueError(
             f"stretching a schedule {factor:.6g} times takes the start or the end of a "
@@ -302,7 +278,7 @@ def put_on_clock(
 
 def splice_tables(before: Table, at_step: Time, then: Table) -> Table:
     """`before` until `at_step`, from there `then` from its own step 0."""
-    return then if is_zero(at_step) else join_tables([cut(before, at_step), then])
+    return then if _time.is_zero(at_step) else join_tables([cut(before, at_step), then])
 
 
 def _play_from_0(rows: Rows, table: Table) -> Table:
