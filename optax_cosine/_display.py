@@ -100,24 +100,16 @@ def expression(node: Node) -> str:
             step = shorten(to_number(at_step))
             return f"splice({expression(before)}, {step!r}, {expression(then)})"
         case Clocked(inner, clock):
-            return _clock_expression(node, expression(inner), host_clock(clock))
-
-
-def _clock_expression(node: Clocked, inner: str, clock: HostClock) -> str:
-    every, at_count, at_step, speed = clock
-    if at_count:
-        total = shorten(to_number(end_of(node)))
-        return f"extend({inner}, at_step={shorten(at_count)!r}, total_steps={total!r})"
-    code = _stretched(_shifted(inner, at_step), speed)
-    return f"staircase({code}, {every})" if every > 1 else code
-
-
-def _shifted(inner: str, steps: Steps) -> str:
-    return f"shift({inner}, {shorten(steps)!r})" if steps else inner
-
-
-def _stretched(inner: str, speed: Steps) -> str:
-    return inner if speed == 1 else f"stretch({inner}, {float(1 / Fraction(speed))!r})"
+            every, at_count, at_step, speed = host_clock(clock)
+            code = expression(inner)
+            if at_count:
+                steps = map(shorten, (at_count, to_number(end_of(node))))
+                return "extend({}, at_step={!r}, total_steps={!r})".format(code, *steps)
+            if at_step:
+                code = f"shift({code}, {shorten(at_step)!r})"
+            if speed != 1:
+                code = f"stretch({code}, {float(1 / Fraction(speed))!r})"
+            return f"staircase({code}, {every})" if every > 1 else code
 
 
 def _table_expression(table: Table) -> str:

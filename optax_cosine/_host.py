@@ -68,7 +68,7 @@ def _function_of_table(table: Table, rounded: Rounding) -> Value:
         return value
     # A lap may be a ratio, such as 10 / 3, that a float does not hold.
     lap = to_number(_table.end_of_table(table))
-    return _mirror(value, lap) if table.after == MIRROR else _repeat(value, lap)
+    return _repeat(value, lap, is_mirrored=bool(table.after == MIRROR))
 
 
 def _choose(values: list[Value], ends: list[float]) -> Value:
@@ -85,22 +85,14 @@ def _choose(values: list[Value], ends: list[float]) -> Value:
     return lambda count: before(count) if count < end else then(count)
 
 
-def _repeat(value: Value, lap: int | Fraction) -> Value:
-    return lambda count: value(_wrap(count, lap)[1])
+def _repeat(value: Value, lap: int | Fraction, *, is_mirrored: bool) -> Value:
+    def repeated(count: Steps) -> float:
+        laps, since = divmod(count, lap)
+        if since and lap - since < _LAP_TOLERANCE:
+            laps, since = laps + 1, 0
+        return value(lap - since if is_mirrored and laps % 2 else since)
 
-
-def _mirror(value: Value, lap: int | Fraction) -> Value:
-    def mirrored(count: Steps) -> float:
-        laps, since = _wrap(count, lap)
-        return value(lap - since if laps % 2 else since)
-
-    return mirrored
-
-
-def _wrap(count: Steps, lap: int | Fraction) -> tuple[int, Steps]:
-    laps, since = divmod(count, lap)
-    is_complete = since and lap - since < _LAP_TOLERANCE
-    return (int(laps) + 1, 0) if is_complete else (int(laps), since)
+    return repeated
 
 
 def row_function(row: HostRow, rounded: Rounding = float) -> Value:

@@ -150,11 +150,9 @@ class Schedule:
             end = _node.end_of(self._node).to_float()
             total: Any = jnp.where(_node.is_endless(self._node), jnp.inf, end)
             return total
-        return (
-            math.inf
-            if _node.is_endless(node)
-            else _display.shorten(to_number(_node.end_of(node)))
-        )
+        if _node.is_endless(node):
+            return math.inf
+        return _display.shorten(to_number(_node.end_of(node)))
 
     @property
     def phases(self) -> list[Phase]:
