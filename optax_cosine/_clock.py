@@ -18,7 +18,6 @@ from optax_cosine._time import LARGEST, Time
 
 Steps: TypeAlias = float | Fraction
 
-
 _ZERO, _ONE = _time.to_free_time(0), _time.to_free_time(1)
 
 

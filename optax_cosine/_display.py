@@ -103,8 +103,8 @@ def expression(node: Node) -> str:
             every, at_count, at_step, speed = host_clock(clock)
             code = expression(inner)
             if at_count:
-                steps = map(shorten, (at_count, to_number(end_of(node))))
-                return "extend({}, at_step={!r}, total_steps={!r})".format(code, *steps)
+                start, total = map(shorten, (at_count, to_number(end_of(node))))
+                return f"extend({code}, at_step={start!r}, total_steps={total!r})"
             if at_step:
                 code = f"shift({code}, {shorten(at_step)!r})"
             if speed != 1:

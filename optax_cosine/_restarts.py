@@ -230,9 +230,8 @@ def restarts_table(
     dtype, number = lengths.frac.dtype, len(lengths.whole)
     ends = _time.cumulative(lengths)
     starts = _table.starts_of(ends)
-    tops = _time.minimum(
-        _time.add(starts, _time.minimum(lengths, _time.to_time(warmup, dtype))), ends
-    )
+    warmups = _time.minimum(lengths, _time.to_time(warmup, dtype))
+    tops = _time.minimum(_time.add(starts, warmups), ends)
     values = [init_value] * number, peaks, end_values
     inits, peaks, lows = (_arrays.as_column(column, dtype) for column in values)
     ones = np.ones(number, dtype)

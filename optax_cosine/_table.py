@@ -123,11 +123,10 @@ def single_row(
     time_exponent: ArrayLike = 1.0,
 ) -> Table:
     """A table of one row that takes a checked number of steps."""
-    end = _time.stack_times(
-        [_time.to_time(steps, value_dtype([init_value, end_value]))]
-    )
-    values = init_value, end_value, exponent, time_exponent
-    return build_table(end, [Segment(shape, *values)])
+    dtype = value_dtype([init_value, end_value])
+    end = _time.stack_times([_time.to_time(steps, dtype)])
+    segment = Segment(shape, init_value, end_value, exponent, time_exponent)
+    return build_table(end, [segment])
 
 
 def starts_of(ends: Time) -> Time:
@@ -218,8 +217,8 @@ def join_tables(tables: Sequence[Table]) -> Table:
     for table in tables[1:]:
         moved.append(_move(table.rows, total))
         total = last_end(moved[-1].end)
-    columns = jax.tree.map(lambda *parts: _arrays.concatenate(parts), *moved)
-    return pack(columns, tables[0].after)
+    rows = jax.tree.map(lambda *columns: _arrays.concatenate(columns), *moved)
+    return pack(rows, tables[0].after)
 
 
 def _move(rows: Rows, by: Time) -> Rows:
@@ -268,9 +267,9 @@ def _check_clocks(rows: Rows, numerator: Time, denominator: Time) -> None:
 def put_on_clock(
     table: Table, at_count: Time, at_step: Time, steps: Time, counts: Time
 ) -> Table:
-    """The table that is read from `at_step` on, from `at_count` on.
+    """The table until `at_count`, from there the table from `at_step` on.
 
-    From there, `steps` take as long as `counts`.
+    From `at_count` on, `steps` of the table take as long as `counts`.
     """
     rest = _stretch(shift_table(table, at_step), counts, steps)
     return splice_tables(table, at_count, rest)
