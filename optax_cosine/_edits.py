@@ -191,11 +191,9 @@ def rewarm(
     check_not_above("peak_value", peak, "end_value", end_value, dtype)
     warmup = check_steps("warmup_steps", warmup_steps, least=0)
     decay = check_steps("decay_steps", decay_steps)
-    lengths = _time.stack_times(
-        [_time.to_time(steps, dtype) for steps in (warmup, decay)]
-    )
+    lengths = [_time.to_time(steps, dtype) for steps in (warmup, decay)]
     up, down = Segment(LINEAR, value, peak), Segment(COSINE, peak, end_value)
-    again = _table.build_table(_time.cumulative(lengths), [up, down])
+    again = _table.build_table(_time.cumulative(_time.stack_times(lengths)), [up, down])
     return splice_checked(node, at_step, again)
 
 
