@@ -46,6 +46,7 @@ from optax_cosine._table import (
     drop_empty_rows,
     end_of_table,
     unpack,
+    widen_numbers,
 )
 from optax_cosine._time import LARGEST, Time, add, from_array, minimum
 
@@ -132,7 +133,7 @@ class _Row(NamedTuple):
 
 def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
     dtype = dtype_of(table)
-    table = table._replace(floats=table.floats.astype(dtype))
+    table = widen_numbers(table)
     now, total = now.astype(dtype), end_of_table(table)
     laps = _completed_laps(now, total, table.after)
     if is_known(table):
