@@ -24,7 +24,11 @@ SCHEDULES = {
     "staircase": oc.staircase(START, 2),
     "spliced": oc.splice(ENDLESS, 9, START),
 }
-axis_types = pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+needs_auto_axes = pytest.mark.skipif(
+    not hasattr(jax.sharding, "auto_axes"), reason="JAX is too old"
+)
+explicit = pytest.param(AxisType.Explicit, marks=needs_auto_axes)
+axis_types = pytest.mark.parametrize("axis_type", [AxisType.Auto, explicit])
 
 
 def adamw(schedule: Any = START) -> Any:
