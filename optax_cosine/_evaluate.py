@@ -31,9 +31,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.sharding import NamedSharding
 
 from optax_cosine import _table
-from optax_cosine._arrays import Numbers, Tree, always, is_known, select
+from optax_cosine._arrays import Numbers, Pytree, Tree, always, is_known, select
 from optax_cosine._clock import step_at
 from optax_cosine._curve import bend, clip_value, far_weight, half_turn, turn_per_step
 from optax_cosine._node import Clocked, Node, Product, Spliced, dtype_of
@@ -60,17 +61,27 @@ _IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
 
 def evaluate(node: Node, counts: Array) -> Array:
     """The values at counts of any real dtype, shape and sharding."""
-    sharding = getattr(counts.aval, "sharding", None)
-    axes = sharding.spec if _auto_axes and sharding is not None else ()
-    if all(axis is None for axis in axes):
+    mesh = _explicit_mesh((node, counts))
+    if mesh is None:
         return _evaluate(node, counts)
     # The axes of a mesh that `jax.make_mesh` makes are explicit: the output of each
     # operation has a sharding that JAX derives, but not for a gather. Here they are
     # automatic, and the values are sharded as the counts are.
+    sharding = NamedSharding(mesh, counts.aval.sharding.spec)
+    known = functools.partial(_evaluate, node)
     if is_known(node):
-        known = functools.partial(_evaluate, node)
         return _auto_axes(known, out_sharding=sharding)(counts)
     return _auto_axes(_evaluate, out_sharding=sharding)(node, counts)
+
+
+def _explicit_mesh(tree: Pytree) -> Any:
+    """The mesh with explicit axes on which an array of the tree lies, or None."""
+    for leaf in jax.tree.leaves(tree):
+        mesh = getattr(getattr(leaf, "aval", None), "sharding", None)
+        mesh = getattr(mesh, "mesh", None)
+        if _auto_axes and mesh is not None and mesh.explicit_axes:
+            return mesh
+    return None
 
 
 def _evaluate(node: Node, counts: Array) -> Array:
@@ -123,7 +134,7 @@ class _Row(NamedTuple):
 
 def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
     dtype = dtype_of(table)
-    table = table._replace(floats=table.floats.astype(dtype))
+    table = _table.widen_numbers(table)
     now, total = now.astype(dtype), _table.end_of_table(table)
     laps = _completed_laps(now, total, table.after)
     if is_known(table):

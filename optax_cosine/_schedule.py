@@ -20,7 +20,6 @@ from optax_cosine._arrays import (
     is_traced,
     read_only,
     to_numpy,
-    widen,
 )
 from optax_cosine._display import Phase
 from optax_cosine._evaluate import evaluate
@@ -28,7 +27,7 @@ from optax_cosine._host import host_call
 from optax_cosine._json import from_dict, to_dict
 from optax_cosine._node import Node, Product
 from optax_cosine._room import without_room
-from optax_cosine._table import Table
+from optax_cosine._table import Table, widen_numbers
 from optax_cosine._time import clamp_host_count, to_number
 from optax_cosine._validation import LARGEST_RATE, check_rate
 
@@ -176,7 +175,7 @@ class Schedule:
 
     def to_dict(self) -> dict[str, Any]:
         """Every bit of the schedule, as JSON can hold it."""
-        return to_dict(jax.tree.map(widen, known_node(self)))
+        return to_dict(widen_numbers(known_node(self)))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Schedule":

@@ -16,14 +16,31 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from optax_cosine import _arrays, _time
-from optax_cosine._arrays import Numbers, Pytree, always, is_known, read_only, select
+from optax_cosine._arrays import (
+    Numbers,
+    Pytree,
+    Tree,
+    always,
+    is_known,
+    read_only,
+    select,
+)
 from optax_cosine._time import LARGEST, Time
+from optax_cosine._validation import LARGEST_RATE, SMALLEST_RATE
 
 # `shapes` and `after` are stored as these codes.
 LINEAR, COSINE = 0, 1
 SHAPES = ("linear", "cosine")
 HOLD, MIRROR, REPEAT = 0, 1, 2
 AFTER = ("hold", "mirror", "repeat")
+
+# The least and the largest number of the fractions of steps, the values and the
+# exponents of a table.
+_BELOW_1 = 1 - 2.0**-24
+_LIMITS = (
+    np.array([0.0] * 3 + [-LARGEST_RATE] * 2 + [SMALLEST_RATE] * 2)[:, None],
+    np.array([_BELOW_1] * 3 + [LARGEST_RATE] * 4)[:, None],
+)
 
 
 class Rows(NamedTuple):
@@ -165,7 +182,7 @@ class HostRow(NamedTuple):
 def host_rows(table: Table) -> list[HostRow]:
     """The rows of a known table that have steps."""
     check_ends("this", table)
-    rows = _drop_empty(table.rows)
+    rows = _drop_empty(widen_numbers(table).rows)
     starts = starts_of(rows.end)
     times = (_to_numbers(time) for time in (starts, *rows[:3]))
     return list(map(HostRow, *times, *(column.tolist() for column in rows[3:])))
@@ -182,6 +199,34 @@ def tables_of(tree: Pytree) -> list[Table]:
         for node in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, Table))
         if isinstance(node, Table)
     ]
+
+
+def widen_numbers(tree: Tree) -> Tree:
+    """The tree in float32, if a tool wrote it in half precision.
+
+    A fraction of a step may have become 1 there, a large number infinite and a small
+    exponent 0. These become the nearest numbers that a table may hold.
+    """
+
+    def widen_part(part: Any) -> Any:
+        match part:
+            case Table(integers, floats, after):
+                return Table(integers, _widen(floats, *_LIMITS), after)
+            case Time(whole, frac):
+                return Time(whole, _widen(frac, 0.0, _BELOW_1))
+            case _:
+                return part
+
+    is_part = lambda x: isinstance(x, Table | Time)  # noqa: E731
+    return jax.tree.map(widen_part, tree, is_leaf=is_part)
+
+
+def _widen(floats: Numbers, least: Any, largest: Any) -> Numbers:
+    if floats.dtype.itemsize >= 4:
+        return floats
+    xp = np if is_known(floats) else jnp
+    finite = np.minimum(largest, float(jnp.finfo(floats.dtype).max), dtype=np.float32)
+    return xp.clip(floats.astype(np.float32), np.float32(least), finite)
 
 
 def check_ends(name: str, table: Table) -> None:
