@@ -52,7 +52,7 @@ def split(*names: str | None, axes: str = "automatic") -> NamedSharding:
 
 
 def entered(mesh: Mesh, axes: str) -> contextlib.AbstractContextManager[Any]:
-    """Along explicit axes JAX asks for it where a mapped function loops or clips."""
+    """Along explicit axes JAX asks for it where functions are mapped over them."""
     return jax.set_mesh(mesh) if axes == "explicit" else contextlib.nullcontext()
 
 
@@ -75,8 +75,9 @@ def test_there_are_enough_devices():
 
 @both_axes
 def test_a_population_is_split_over_the_devices(axes):
-    population = jax.device_put(POPULATION, split("all", axes=axes))
-    values = jax.jit(rates)(population, COUNTS)
+    along = split("all", axes=axes)
+    with entered(along.mesh, axes):
+        values = jax.jit(rates)(jax.device_put(POPULATION, along), COUNTS)
     assert values.sharding.is_equivalent_to(split("all", None, axes=axes), values.ndim)
     assert {shard.data.shape for shard in values.addressable_shards} == {(2, 48)}
     expected = jax.jit(rates)(POPULATION, COUNTS)
@@ -100,7 +101,8 @@ def test_a_population_and_its_counts_are_split_along_two_axes(axes):
         POPULATION, NamedSharding(both, PartitionSpec("members"))
     )
     counts = jax.device_put(COUNTS, NamedSharding(both, PartitionSpec("time")))
-    values = jax.jit(rates)(population, counts)
+    with entered(both, axes):
+        values = jax.jit(rates)(population, counts)
     assert {shard.data.shape for shard in values.addressable_shards} == {(4, 24)}
     expected = jax.jit(rates)(POPULATION, COUNTS)
     np.testing.assert_array_max_ulp(np.asarray(values), np.asarray(expected), 2)
