@@ -138,8 +138,8 @@ def training_step(scale: Scale) -> Sequence[Table]:
         "A training step with AdamW",
         f"{steps_of.LAYERS} layers of {steps_of.SIZE} by {steps_of.SIZE}, a batch of "
         f"{steps_of.BATCH_SIZE}. Fusions and kernels are those of the compiled "
-        "program. Launched kernels, copies and the time in them are those of a trace of "
-        f"{PROFILED} steps, for each step; a CPU has no such trace.",
+        "program. Launched kernels, copies and the time in them are those of a trace "
+        f"of {PROFILED} steps, for each step; a CPU has no such trace.",
         [
             *("rate", "time", "of Optax's schedule", "fusions", "kernels"),
             *("launched", "copies", "microseconds on the device"),

@@ -134,10 +134,8 @@ def test_ci_lints_first_with_the_hooks_that_contributors_have():
     assert WORKFLOW.index("pre-commit run --all-files") < WORKFLOW.index("bash .ci/run")
 
 
-MARKERS = [
-    line.partition(":")[0]
-    for line in METADATA["tool"]["pytest"]["ini_options"]["markers"]
-]
+PYTEST = METADATA["tool"]["pytest"]["ini_options"]
+MARKERS = [line.partition(":")[0] for line in PYTEST["markers"]]
 
 
 @pytest.mark.parametrize("marker", MARKERS)
