@@ -35,12 +35,18 @@ def test_lengths_are_those_of_the_rule(first, factor):
     )
     assert lengths_of(schedule) == expected
     assert schedule.total_steps == sum(expected)
-    traced = jax.jit(
-        lambda n: oc.cosine_restarts_schedule(
-            1.0, n, num_cycles=12, cycle_steps_factor=factor
-        )
-    )(first)
+    traced = growing(float(factor))(first)
     assert lengths_of(jax.device_get(traced)) == expected
+
+
+@functools.cache
+def growing(factor):
+    """One compiled function for all first lengths."""
+    return jax.jit(
+        lambda steps: oc.cosine_restarts_schedule(
+            1.0, steps, num_cycles=12, cycle_steps_factor=factor
+        )
+    )
 
 
 @pytest.mark.parametrize("factor", [2, 3, 1.5, 10.0])
