@@ -35,11 +35,11 @@ def test_lengths_are_those_of_the_rule(first, factor):
     )
     assert lengths_of(schedule) == expected
     assert schedule.total_steps == sum(expected)
-    traced = growing(float(factor))(first)
+    traced = growing(factor)(first)
     assert lengths_of(jax.device_get(traced)) == expected
 
 
-@functools.cache
+@functools.lru_cache(maxsize=None, typed=True)
 def growing(factor):
     """One compiled function for all first lengths."""
     return jax.jit(
