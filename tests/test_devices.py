@@ -51,7 +51,7 @@ def split(*names: str | None, axes: str = "automatic") -> NamedSharding:
     return NamedSharding(mesh("all", axes=axes), PartitionSpec(*names))
 
 
-def entered(mesh: Mesh, axes: str) -> contextlib.AbstractContextManager[Any]:
+def entered(mesh: Any, axes: str) -> contextlib.AbstractContextManager[Any]:
     """Along explicit axes JAX asks for it where functions are mapped over them."""
     return jax.set_mesh(mesh) if axes == "explicit" else contextlib.nullcontext()
 
