@@ -1,4 +1,4 @@
-"""examples/resume.py, killed as often as it takes."""
+"""The program `killed_run.py`, killed as often as it takes."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ import optax_cosine as oc
 
 pytestmark = pytest.mark.frameworks
 
-PROGRAM = pathlib.Path(__file__).parents[2] / "examples" / "resume.py"
+PROGRAM = pathlib.Path(__file__).with_name("killed_run.py")
 SAVE_EVERY = 5
 KILLS = 20
 STEPS = 400
@@ -412,7 +412,7 @@ def test_an_edit_that_comes_too_late_is_refused(short_run, edit, sentence):
 
 @pytest.fixture(scope="module")
 def program() -> Any:
-    spec = importlib.util.spec_from_file_location("resume", PROGRAM)
+    spec = importlib.util.spec_from_file_location("killed_run", PROGRAM)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
