@@ -12,6 +12,7 @@ A schedule is a short table of rows, and one function evaluates it:
     _restarts.py     lengths and values of restarts
     _compose.py      join, splice, shift, stretch, staircase, stack
     _parts.py        cosine, linear, constant
+    _room.py         room for edits in the tables of a state
     _schedule.py     what a user sees of every schedule
     _display.py      what is shown of a schedule: code, phases, text, HTML
     _picture.py      a curve on a Matplotlib axis
@@ -43,7 +44,7 @@ from optax_cosine._named import (
 from optax_cosine._parts import constant, cosine, linear
 from optax_cosine._plot import plot
 from optax_cosine._schedule import Schedule
-from optax_cosine._state import get_schedules, set_schedules
+from optax_cosine._state import get_count, get_schedules, set_schedules
 from optax_cosine._updates import count_updates
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "cosine_restarts_schedule",
     "count_updates",
     "extend",
+    "get_count",
     "get_schedules",
     "inject_schedules",
     "join",

@@ -62,6 +62,16 @@ def read_only(numbers: np.ndarray) -> np.ndarray:
     return numbers
 
 
+def is_float(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def widen(leaf: Any) -> Any:
+    """The array in float32, if its floats are narrower."""
+    narrow = is_float(leaf) and leaf.dtype.itemsize < 4
+    return leaf.astype(np.float32) if narrow else leaf
+
+
 def to_numpy(tree: Tree) -> Tree | None:
     """The tree with NumPy's leaves. None if the value of a leaf cannot be fetched."""
     if not all(map(_can_be_fetched, jax.tree.leaves(tree))):

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from optax_cosine._arrays import is_float
+from optax_cosine._node import Node
 from optax_cosine._schedule import Schedule, check_schedule
-from optax_cosine._state import is_float, number_as_schedule
+from optax_cosine._state import number_as_node
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -31,7 +33,7 @@ class Factory(NamedTuple):
 class Hyperparams(NamedTuple):
     """The arguments of an optimizer."""
 
-    schedules: dict[str, Schedule]  # travel in the state
+    nodes: dict[str, Node]  # of schedules, which travel in the state
     functions: dict[str, Callable]  # schedules of other making: stay in the program
     static: dict[str, Any]
 
@@ -62,10 +64,9 @@ def hyperparams_of(factory: Factory, args: Any, kwargs: Any) -> Hyperparams:
     for name, value in _by_name(factory, args, kwargs).items():
         if isinstance(value, Schedule):
             _refuse_setting(factory, name, value)
-            check_schedule(name, value)
-            hyperparams.schedules[name] = value
-        elif name not in factory.static and is_float(value):
-            hyperparams.schedules[name] = number_as_schedule(name, value)
+            hyperparams.nodes[name] = check_schedule(name, value)
+        elif name not in factory.static and _is_float(value):
+            hyperparams.nodes[name] = number_as_node(name, value)
         elif name not in factory.static and _is_function(value):
             hyperparams.functions[name] = _function_of_count(name, value)
         else:
@@ -98,6 +99,13 @@ def _refuse_setting(factory: Factory, name: str, schedule: Schedule) -> None:
             f"{factory.name}'s {name} is a fixed option and cannot be scheduled, got "
             f"{schedule!r}."
         )
+
+
+def _is_float(value: Any) -> bool:
+    """A number that may be scheduled, traced or not; ints and arrays are settings."""
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        return value.ndim == 0 and is_float(value)
+    return isinstance(value, float)
 
 
 def _is_function(value: Any) -> bool:

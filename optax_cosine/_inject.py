@@ -14,10 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optax_cosine._arrays import Pytree
+from optax_cosine._arrays import Pytree, is_float, widen
 from optax_cosine._flax import register_with_flax_if_imported
-from optax_cosine._hyperparams import Factory, Hyperparams, factory_of, hyperparams_of
-from optax_cosine._state import InjectSchedulesState, ScheduleMap
+from optax_cosine._hyperparams import factory_of, hyperparams_of
+from optax_cosine._node import Node
+from optax_cosine._room import with_room
+from optax_cosine._schedule import to_schedule
+from optax_cosine._state import InjectSchedulesState, ScheduleMap, wrong_place
 
 
 def inject_schedules(
@@ -80,53 +83,104 @@ def inject_schedules(
 
     @functools.wraps(inner_factory)
     def injected(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
-        return _injected(factory, hyperparams_of(factory, args, kwargs))
+        nodes, functions, static = hyperparams_of(factory, args, kwargs)
+        hint = (
+            f"inject_schedules passes {', '.join([*nodes, *functions])} to "
+            f"{factory.name} as JAX scalars. If it needs a plain Python value for one "
+            "of them, add the name to static_args."
+        )
+
+        def inner(**values: Any) -> optax.GradientTransformationExtraArgs:
+            with _note_on((TypeError, ValueError), hint):
+                inner = inner_factory(**static, **values)
+            return optax.with_extra_args_support(inner)
+
+        return _injected(inner, nodes, functions, hint)
 
     return injected
 
 
 def _injected(
-    factory: Factory, hyperparams: Hyperparams
+    inner: Callable[..., optax.GradientTransformationExtraArgs],
+    nodes: dict[str, Node],
+    functions: dict[str, Callable],
+    hint: str,
 ) -> optax.GradientTransformationExtraArgs:
-    schedules, functions, static = hyperparams
-
-    def inner(values: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
-        return optax.with_extra_args_support(factory.function(**static, **values))
-
-    def values_at(count: Pytree, schedules: Mapping[str, Any]) -> dict[str, Any]:
-        values = {name: schedule(count) for name, schedule in schedules.items()}
-        others = {name: jnp.float32(x(count)) for name, x in functions.items()}
-        return {name: jnp.asarray(x) for name, x in (values | others).items()}
+    # What these functions close over is hashable or a tree of arrays: Equinox makes
+    # trees of closures.
 
     def init(params: Pytree) -> InjectSchedulesState:
         register_with_flax_if_imported()
         count = jnp.zeros((), np.int32)
-        applied = values_at(count, schedules)
-        with _hint_static_args(factory, applied):
-            inner_state = inner(applied).init(params)
-        state = InjectSchedulesState(
-            count, applied, ScheduleMap(schedules), inner_state
+        applied = _values_at(count, nodes, functions)
+        with _note_on(jax.errors.JAXTypeError, hint):
+            inner_state = inner(**applied).init(params)
+        schedules = ScheduleMap({name: with_room(node) for name, node in nodes.items()})
+        return jax.tree.map(
+            _copy, InjectSchedulesState(count, applied, schedules, inner_state)
         )
-        return jax.tree.map(_copy, state)
 
     def update(
         updates: Pytree, state: Pytree, params: Pytree = None, **extra_args: Any
     ) -> tuple[Any, InjectSchedulesState]:
-        values = values_at(state.count, state.schedules)
-        values = jax.tree.map(_cast_like, values, state.applied)
-        with _hint_static_args(factory, values):
-            new_updates, inner_state = inner(values).update(
-                *jax.tree.map(_promote_half, (updates, state.inner_state, params)),
-                **extra_args,
-            )
-        return jax.tree.map(_cast_like, new_updates, updates), InjectSchedulesState(
+        for name, value in state.applied.items():
+            _refuse_written(name, value)
+        values = _values_at(state.count, state.schedules.nodes, functions)
+        inputs = jax.tree.map(jnp.asarray, (updates, state.inner_state, params))
+        with _note_on(jax.errors.JAXTypeError, hint):
+            outputs = _update_inner(inner, values, inputs, extra_args)
+        new_updates, inner_state = outputs
+        return new_updates, InjectSchedulesState(
             optax.safe_increment(state.count),
-            values,
+            jax.tree.map(_cast_like, values, state.applied),
             state.schedules,
-            jax.tree.map(_cast_like, inner_state, state.inner_state),
+            jax.tree.map(_cast_like, inner_state, inputs[1]),
         )
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _values_at(
+    count: Pytree, nodes: Mapping[str, Node], functions: Mapping[str, Callable]
+) -> dict[str, jax.Array]:
+    values = {name: to_schedule(node)(count) for name, node in nodes.items()}
+    others = {name: jnp.float32(x(count)) for name, x in functions.items()}
+    return {name: jnp.asarray(value) for name, value in (values | others).items()}
+
+
+def _update_inner(
+    inner: Callable[..., optax.GradientTransformationExtraArgs],
+    values: dict[str, jax.Array],
+    inputs: tuple[Pytree, Pytree, Pytree],
+    extra_args: dict[str, Any],
+) -> tuple[Pytree, Pytree]:
+    """Updates and state of the inner transformation, in the dtypes that floats give."""
+
+    def update(values: dict[str, Any], inputs: Any) -> tuple[Pytree, Pytree]:
+        return inner(**values).update(*inputs, **extra_args)
+
+    # Arrays of hyperparameters would promote narrower gradients and states in the
+    # middle of the inner transformation, and some transformations require equal dtypes.
+    # So all half-precision inputs are promoted before, and the results are cast to what
+    # Python's floats as hyperparameters would give.
+    outputs = update(values, jax.tree.map(widen, inputs))
+    if not _any_narrower(inputs, values):
+        return outputs
+    plain = jax.eval_shape(update, dict.fromkeys(values, 0.5), inputs)
+    return jax.tree.map(_cast_like, outputs, plain)
+
+
+def _any_narrower(inputs: Pytree, values: Mapping[str, jax.Array]) -> bool:
+    """Whether an input is of a narrower float than a hyperparameter."""
+    size = max((value.dtype.itemsize for value in values.values()), default=0)
+    leaves = jax.tree.leaves(inputs)
+    return any(is_float(leaf) and leaf.dtype.itemsize < size for leaf in leaves)
+
+
+def _refuse_written(name: str, value: Any) -> None:
+    # `update` and `init` write arrays of a strong type.
+    if not hasattr(value, "dtype") or getattr(value, "weak_type", False):
+        raise TypeError(wrong_place(name, value))
 
 
 def _copy(leaf: Pytree) -> Pytree:
@@ -135,28 +189,18 @@ def _copy(leaf: Pytree) -> Pytree:
     return jnp.array(leaf, leaf.dtype, copy=True)
 
 
-def _promote_half(leaf: Pytree) -> Pytree:
-    # float32 hyperparameters would promote bfloat16 gradients and state in the middle
-    # of the inner transformation, and some transformations require equal dtypes. So
-    # all inputs are promoted here, and `_cast_like` casts the results back.
-    leaf = jnp.asarray(leaf)
-    narrow = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize < 4
-    return leaf.astype(np.float32) if narrow else leaf
-
-
 def _cast_like(new: Pytree, old: Pytree) -> Pytree:
-    return jnp.asarray(new, jnp.asarray(old).dtype)
+    return jnp.asarray(new, old.dtype)
 
 
 @contextlib.contextmanager
-def _hint_static_args(factory: Factory, values: Mapping[str, Any]) -> Iterator[None]:
-    """A note on what to do if the inner factory cannot work with arrays."""
+def _note_on(
+    errors: type[Exception] | tuple[type[Exception], ...], hint: str
+) -> Iterator[None]:
+    """Says what to do if the inner factory cannot work with arrays."""
     try:
         yield
-    except (TypeError, ValueError) as error:
-        error.add_note(
-            f"inject_schedules passes {', '.join(values)} to {factory.name} as JAX "
-            "scalars. If it needs a plain Python value for one of them, add the name "
-            "to static_args."
-        )
+    except errors as error:
+        if hint not in getattr(error, "__notes__", ()):
+            error.add_note(hint)
         raise

@@ -19,6 +19,7 @@ from optax_cosine._arrays import (
     is_traced,
     read_only,
     to_numpy,
+    widen,
 )
 from optax_cosine._display import (
     Phase,
@@ -40,7 +41,8 @@ from optax_cosine._node import (
     is_endless,
     map_rates,
 )
-from optax_cosine._table import Table, drop_empty_rows
+from optax_cosine._room import without_room
+from optax_cosine._table import Table
 from optax_cosine._time import clamp_host_count, to_exact
 from optax_cosine._validation import LARGEST_RATE, check_rate
 
@@ -186,7 +188,7 @@ class Schedule:
 
     def to_dict(self) -> dict[str, Any]:
         """Every bit of the schedule, as JSON can hold it."""
-        return to_dict(known_node(self))
+        return to_dict(jax.tree.map(widen, known_node(self)))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Schedule":
@@ -337,12 +339,14 @@ def _without_padding(node: Table | Numbers) -> Table | Numbers:
         return node
     # What is mapped from a table (sums of its leaves, say) is not always a table.
     integers, floats, after = map(np.asarray, node)
-    kinds = integers.dtype.kind, floats.dtype.kind, after.ndim
-    lengths = integers.shape[1:], floats.shape[1:]
-    is_one = (
-        kinds == ("i", "f", 0) and len(lengths[0]) == 1 and lengths[0] == lengths[1]
+    kinds = integers.dtype.kind, floats.dtype.kind
+    shapes = [(*after.shape, columns) for columns in (4, 7)]
+    is_table = (
+        kinds == ("i", "f")
+        and [integers.shape[:-1], floats.shape[:-1]] == shapes
+        and integers.shape[-1] == floats.shape[-1]
     )
-    return drop_empty_rows(node) if is_one else node
+    return without_room(node) if is_table else node
 
 
 def _have_same_leaves(first: Node, second: Node) -> bool:

@@ -4,7 +4,7 @@ A state may lie anywhere in a larger tree, and a framework may keep each of its 
 in a box of its own, as Flax NNX does: a pytree of one leaf.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -12,55 +12,84 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_cosine._arrays import Pytree, is_traced, read_only, to_numpy
-from optax_cosine._node import batch_shape_of
+from optax_cosine._arrays import (
+    Numbers,
+    Pytree,
+    is_float,
+    is_traced,
+    read_only,
+    to_numpy,
+    widen,
+)
+from optax_cosine._node import Node, batch_shape_of
+from optax_cosine._room import fit, without_room
 from optax_cosine._schedule import Schedule, to_schedule
-from optax_cosine._table import LINEAR, single_row
+from optax_cosine._table import LINEAR, check_ends, single_row, tables_of
 from optax_cosine._time import Time
 from optax_cosine._validation import check_rate
 
 State = TypeVar("State")
 
 
-@jax.tree_util.register_pytree_with_keys_class
-class ScheduleMap(Mapping[str, Any]):
-    """Schedules by the name of their hyperparameter.
+class ReadOnlyMap(Mapping[str, Any]):
+    """What a state holds for each hyperparameter, by name.
 
     The map is not a dict, so that `optax.tree.get` finds under the name of a
-    hyperparameter the value that was applied, and nothing else. The tree holds the
-    nodes of the schedules, which JAX flattens faster than the schedules.
+    hyperparameter the value that was applied, and nothing else.
     """
 
-    def __init__(self, schedules: Mapping[str, Schedule]):
-        self._nodes = {name: schedules[name].node for name in sorted(schedules)}
+    def __init__(self, entries: Mapping[str, Any]):
+        self._entries = {name: entries[name] for name in sorted(entries)}
 
-    def __getitem__(self, name: str) -> Schedule:
-        return to_schedule(self._nodes[name])
+    def __getitem__(self, name: str) -> Any:
+        return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._nodes)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self._entries)
 
     def __repr__(self) -> str:
-        return f"ScheduleMap({', '.join(f'{name}={x!r}' for name, x in self.items())})"
+        entries = ", ".join(f"{name}={entry!r}" for name, entry in self.items())
+        return f"{type(self).__name__}({entries})"
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Refuses."""
+        raise TypeError(wrong_place(name, value))
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class ScheduleMap(ReadOnlyMap):
+    """Schedules by the name of their hyperparameter.
+
+    The entries are the nodes of the schedules, which JAX flattens faster than the
+    schedules.
+    """
+
+    def __getitem__(self, name: str) -> Schedule:
+        return to_schedule(self._entries[name])
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """What the schedules are made of, with room for edits."""
+        return self._entries
 
     def tree_flatten_with_keys(self) -> tuple[Any, tuple[str, ...]]:
         """With the names as keys."""
-        keys = map(jax.tree_util.DictKey, self._nodes)
-        children = zip(keys, self._nodes.values(), strict=True)
-        return tuple(children), tuple(self._nodes)
+        keys = map(jax.tree_util.DictKey, self._entries)
+        children = zip(keys, self._entries.values(), strict=True)
+        return tuple(children), tuple(self._entries)
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
         """Without keys, which is faster."""
-        return tuple(self._nodes.values()), tuple(self._nodes)
+        return tuple(self._entries.values()), tuple(self._entries)
 
     @classmethod
     def tree_unflatten(cls, names: tuple[str, ...], nodes: Pytree) -> "ScheduleMap":
         """From what `tree_flatten` gave, which is sorted."""
         unflattened = object.__new__(cls)
-        unflattened._nodes = dict(zip(names, nodes, strict=True))
+        unflattened._entries = dict(zip(names, nodes, strict=True))
         return unflattened
 
 
@@ -72,20 +101,25 @@ class InjectSchedulesState(NamedTuple):
     schedules: ScheduleMap
     inner_state: Pytree
 
+    @property
+    def hyperparams(self) -> ReadOnlyMap:
+        """`applied`, for programs that log what Optax calls so."""
+        return ReadOnlyMap(self.applied)
 
-def number_as_schedule(name: str, value: Any) -> Schedule:
+
+def wrong_place(name: str, value: Any) -> str:
+    return (
+        f"{name} was set to {value!r} in a place of the state that no update reads: "
+        f"write set_schedules(opt_state, {name}=...) instead."
+    )
+
+
+def number_as_node(name: str, value: Any) -> Node:
     value = check_rate(name, value)
-    return to_schedule(single_row(1, LINEAR, value, value))
+    return single_row(1, LINEAR, value, value)
 
 
-def is_float(value: Any) -> bool:
-    """A number that may be scheduled, traced or not; ints and arrays are settings."""
-    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
-        return value.ndim == 0 and jnp.issubdtype(value.dtype, jnp.floating)
-    return isinstance(value, float)
-
-
-def get_schedules(opt_state: Pytree) -> dict[str, Schedule]:
+def get_schedules(opt_state: Pytree, where: object = None, /) -> dict[str, Schedule]:
     """The schedules in an optimizer state, by the name of their hyperparameter.
 
     Use it to see which curve a run is on, and to edit it from there.
@@ -97,6 +131,8 @@ def get_schedules(opt_state: Pytree) -> dict[str, Schedule]:
         opt_state: A state of `inject_schedules`, or any pytree that holds one: through
             `optax.chain`, `optax.MultiSteps`, `optax.partition`, a Flax train state, an
             NNX optimizer. Under `jax.vmap`, or stacked.
+        where: Which state of `inject_schedules`, if there are several: a label of
+            `optax.partition`, or the path to the state, as the error message shows it.
 
     Returns:
         A dict from the name of a hyperparameter to its schedule; a number becomes a
@@ -105,7 +141,8 @@ def get_schedules(opt_state: Pytree) -> dict[str, Schedule]:
 
     Raises:
         ValueError: There is no such state in it, or there are several that schedule the
-            same hyperparameter; the message says where.
+            same hyperparameter, and `where` does not say which; or a schedule was put
+            together from parts of two.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -121,16 +158,18 @@ def get_schedules(opt_state: Pytree) -> dict[str, Schedule]:
         >>> schedules["momentum"]
         constant(0.9, steps=1)
     """
-    states = dict(_states(opt_state))
+    states = _states_at(opt_state, where)
     _refuse_ambiguity(states, _names(states))
     return {
-        name: _to_host_copy(_unbox_all(schedule))
+        name: _to_host_copy(name, schedule)
         for state in states.values()
         for name, schedule in state.schedules.items()
     }
 
 
-def set_schedules(opt_state: State, **schedules: Schedule | ArrayLike) -> State:
+def set_schedules(
+    opt_state: State, where: object = None, /, **schedules: Schedule | ArrayLike
+) -> State:
     """The same optimizer state with other schedules.
 
     Use it to edit a run that is under way: to scale a rate, to follow another curve, to
@@ -140,20 +179,29 @@ def set_schedules(opt_state: State, **schedules: Schedule | ArrayLike) -> State:
 
     Args:
         opt_state: A state of `inject_schedules`, or any pytree that holds one.
+        where: Which state of `inject_schedules`, if there are several that schedule
+            the hyperparameter: a label of `optax.partition`, or the path to the state,
+            as the error message shows it.
         **schedules: By name of the hyperparameter, schedules of this library or
             numbers.
 
     Returns:
-        A new state of the same kind; the old one is left as it was. Dtypes and
-        shardings are kept. If the new schedule has the same number of phases, combined
-        in the same way, the jitted step is not compiled again; otherwise it is compiled
-        once more.
+        A new state of the same kind; the old one is left as it was. Dtypes, shardings
+        and shapes are kept, so the jitted step is not compiled again, and a checkpoint
+        of the new state restores into the program as it was.
+
+        There are two exceptions, which compile the step once more. A schedule that is
+        not a table of phases (a product, a staircase, an endless schedule that was
+        edited) has another tree. And the state has room for 8 phases, or for 4 more
+        than `init` was given: phases that are over are dropped if there are more, and
+        if that does not help, the room doubles. (Phases are dropped only outside of
+        `jax.jit` and `jax.vmap`, where their ends are known.)
 
     Raises:
         TypeError: A value is neither a schedule of this library nor a number.
-        ValueError: A name is not scheduled in this state, or in several places of it;
-            or the state is stacked (a population) and the new schedule is not a stack
-            of the same size.
+        ValueError: A name is not scheduled in this state, or in several places of it,
+            and `where` does not say in which; or the state is stacked (a population)
+            and the new schedule is not a stack of the same size.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -167,36 +215,121 @@ def set_schedules(opt_state: State, **schedules: Schedule | ArrayLike) -> State:
         >>> print(updates)
         [-0.2 -0.2 -0.2]
     """
-    states = dict(_states(opt_state))
+    states = _states_at(opt_state, where)
     _refuse_unknown(schedules, states)
     _refuse_ambiguity(states, list(schedules))
-    new = {name: _as_schedule(name, value) for name, value in schedules.items()}
-    return _with_states(opt_state, lambda state: _edited(state, new))
+    new = {name: _as_node(name, value) for name, value in schedules.items()}
+    return _with_states(
+        opt_state, lambda path, state: _edited(state, new) if path in states else state
+    )
+
+
+def get_count(opt_state: Pytree, where: object = None, /) -> int | jax.Array:
+    """The number of updates so far.
+
+    Use it to edit a run from its present step, and as the step of a log.
+
+    Args:
+        opt_state: A state of `inject_schedules`, or any pytree that holds one.
+        where: Which state of `inject_schedules`, if there are several whose counts
+            differ: a label of `optax.partition`, or the path to the state, as the error
+            message shows it.
+
+    Returns:
+        An int if the number is known. An int32 array if it is traced, or an array of
+        them for a population.
+
+    Raises:
+        ValueError: There is no such state in it, or there are several whose counts
+            differ, and `where` does not say which.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> import optax
+        >>> import optax_cosine as oc
+        >>> optimizer = oc.inject_schedules(optax.sgd)(learning_rate=0.1)
+        >>> opt_state = optimizer.init(jnp.ones(3))
+        >>> updates, opt_state = optimizer.update(jnp.ones(3), opt_state)
+        >>> oc.get_count(opt_state)
+        1
+    """
+    states = _states_at(opt_state, where)
+    _names(states)
+    counts = {path: _to_count(state.count) for path, state in states.items()}
+    first, *others = counts.values()
+    if any(not _is_same(first, other) for other in others):
+        shown = ", ".join(f"{x} at {path or 'the top'}" for path, x in counts.items())
+        raise ValueError(
+            f"the counts of this tree may differ, {shown}: pass the label or the path "
+            "of the state after the tree, as in get_count(opt_state, 'label')."
+        )
+    return first
+
+
+# --- Where the states are ---
+
+
+class _Found(NamedTuple):
+    keys: frozenset[Hashable]  # of the dicts on the way, such as labels
+    state: InjectSchedulesState
 
 
 def _is_state(node: Pytree) -> bool:
     return isinstance(node, InjectSchedulesState)
 
 
-def _states(
-    tree: Pytree, above: str = ""
-) -> Iterator[tuple[str, InjectSchedulesState]]:
+def _states_at(tree: Pytree, where: object) -> dict[str, InjectSchedulesState]:
+    """The states in the tree by their paths; those of a label or a path, if given."""
+    found = dict(_find_states(tree, "", frozenset()))
+    if where is None:
+        return {path: state for path, (_, state) in found.items()}
+    chosen = {
+        path: state
+        for path, (keys, state) in found.items()
+        if where == path or where in keys
+    }
+    if found and not chosen:
+        raise ValueError(
+            f"{where!r} is neither a label nor a path of a state of inject_schedules "
+            f"in this tree; these are at {_listed(found)}."
+        )
+    return chosen
+
+
+def _find_states(
+    tree: Pytree, above: str, keys_above: frozenset[Hashable]
+) -> Iterator[tuple[str, _Found]]:
     """Every state in the tree, also within another, by its path."""
     for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_state):
         if _is_state(node):
             here = above + jax.tree_util.keystr(path)
-            yield here, node
-            yield from _states(node.inner_state, f"{here}.inner_state")
+            keys = keys_above | {
+                key.key for key in path if isinstance(key, jax.tree_util.DictKey)
+            }
+            yield here, _Found(keys, node)
+            yield from _find_states(node.inner_state, f"{here}.inner_state", keys)
 
 
-def _with_states(tree: Pytree, edited: Callable[[InjectSchedulesState], Any]) -> Pytree:
-    def replaced(node: Pytree) -> Pytree:
+def _with_states(
+    tree: Pytree,
+    edited: Callable[[str, InjectSchedulesState], InjectSchedulesState],
+    above: str = "",
+) -> Pytree:
+    """The tree with other states, each a function of its path and of the old state."""
+
+    def replaced(path: Any, node: Pytree) -> Pytree:
         if not _is_state(node):
             return node
+        here = above + jax.tree_util.keystr(path)
         node = jax.tree.map(lambda leaf: leaf, node)  # in boxes of its own
-        return edited(node._replace(inner_state=_with_states(node.inner_state, edited)))
+        inner = _with_states(node.inner_state, edited, f"{here}.inner_state")
+        return edited(here, node._replace(inner_state=inner))
 
-    return jax.tree.map(replaced, tree, is_leaf=_is_state)
+    return jax.tree_util.tree_map_with_path(replaced, tree, is_leaf=_is_state)
+
+
+def _listed(paths: Iterable[str]) -> str:
+    return ", ".join(path or "the top" for path in paths)
 
 
 def _names(states: Mapping[str, InjectSchedulesState]) -> list[str]:
@@ -212,11 +345,12 @@ def _refuse_ambiguity(
     states: Mapping[str, InjectSchedulesState], names: list[str]
 ) -> None:
     for name in names:
-        where = [path or "the top" for path, x in states.items() if name in x.schedules]
-        if len(where) > 1:
+        paths = [path for path, x in states.items() if name in x.schedules]
+        if len(paths) > 1:
             raise ValueError(
                 f"{name} is scheduled in several places of this tree, at "
-                f"{', '.join(where)}: pass one of these parts of it."
+                f"{_listed(paths)}: pass the label or the path of one after the tree, "
+                "as in get_schedules(opt_state, 'label')."
             )
 
 
@@ -233,52 +367,92 @@ def _refuse_unknown(
             )
 
 
-def _as_schedule(name: str, value: Any) -> Schedule:
+# --- What is read ---
+
+
+def _to_count(boxed: Pytree) -> int | jax.Array:
+    count = _unbox(boxed)
+    if np.shape(count) != () or (known := to_numpy(count)) is None:
+        return count
+    return int(known)
+
+
+def _is_same(count: Any, other: Any) -> bool:
+    counts = to_numpy((count, other))
+    return counts is not None and np.array_equal(*counts)
+
+
+def _to_host_copy(name: str, schedule: Schedule) -> Schedule:
+    node = _unbox_all(schedule.node)
+    if (values := to_numpy(node)) is None:
+        return to_schedule(node)
+    copy = jax.tree.map(lambda leaf: read_only(np.array(widen(leaf))), values)
+    for table in tables_of(copy):
+        check_ends(name, table)
+    return to_schedule(without_room(copy))
+
+
+# --- What is written ---
+
+
+def _as_node(name: str, value: Any) -> Node:
     if isinstance(value, Schedule):
-        return value
+        return value.node
     if callable(value):
         raise TypeError(
             f"{name} must be a number or a schedule of optax_cosine, as no other "
             f"function can be part of a state, got {value!r}."
         )
-    return number_as_schedule(name, value)
+    return number_as_node(name, value)
 
 
 def _edited(
-    state: InjectSchedulesState, new: Mapping[str, Schedule]
+    state: InjectSchedulesState, new: Mapping[str, Node]
 ) -> InjectSchedulesState:
-    schedules = {
-        name: _match_layout(old, new[name], name, state) if name in new else old
-        for name, old in state.schedules.items()
-    }
-    return state._replace(schedules=ScheduleMap(schedules))
+    count = _unbox(state.count)
+    nodes, applied = dict(state.schedules.nodes), dict(state.applied)
+    for name in new.keys() & nodes.keys():
+        _check_batch_shape(name, new[name], count)
+        known = to_numpy(count)
+        node = fit(new[name], nodes[name], count if known is None else known)
+        applied[name] = jax.tree.map(widen, applied[name])
+        nodes[name] = _in_layout(node, nodes[name], state.count, applied[name])
+    return state._replace(applied=applied, schedules=ScheduleMap(nodes))
 
 
-def _match_layout(
-    old: Schedule, new: Schedule, name: str, state: InjectSchedulesState
-) -> Schedule:
-    """`new` in the dtype, on the devices and in the boxes of the state."""
-    count, applied = _unbox(state.count), _unbox(state.applied[name])
-    if (shape := batch_shape_of(new.node)) != count.shape:
+def _check_batch_shape(name: str, node: Node, count: jax.Array) -> None:
+    if (shape := batch_shape_of(node)) != count.shape:
         raise ValueError(
             f"{name} must have the batch shape of the state, {count.shape}, got "
             f"{shape}: use stack, or set_schedules under jax.vmap."
         )
-    old_leaves, box = _unbox_all(old), jax.tree.structure(state.count)
-    if jax.tree.map(np.shape, old_leaves) != jax.tree.map(np.shape, new):
-        old_leaves = jax.tree.map(lambda _: count, new)
 
-    def put(leaf: Pytree, old_leaf: Pytree) -> Pytree:
-        is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
-        leaf = jnp.array(leaf, applied.dtype if is_float else leaf.dtype)
+
+def _in_layout(node: Node, old: Node, count: Pytree, applied: Pytree) -> Node:
+    """The node in the dtypes, on the devices and in the boxes of the old node.
+
+    If the old node has another structure, each array lies where the count lies.
+    """
+    if jax.tree.structure(node) != jax.tree.structure(_unbox_all(old)):
+        old = jax.tree.map(lambda _: count, node)
+
+    def put(leaf: Numbers, old_box: Pytree) -> Pytree:
+        (old_leaf,), box = jax.tree.flatten(old_box)
+        like = old_leaf if is_float(old_leaf) else _unbox(applied)
+        dtype = widen(like).dtype if is_float(leaf) else leaf.dtype
         # An array that was not committed to a device stays uncommitted: committing it
         # would compile the step again.
-        known = not is_traced(old_leaf) and not is_traced(leaf)
-        if known and getattr(old_leaf, "committed", False):
-            leaf = jax.device_put(leaf, old_leaf.sharding)
-        return jax.tree.unflatten(box, [leaf])
+        traced = is_traced(leaf) or is_traced(old_leaf)
+        if not traced and getattr(old_leaf, "committed", False):
+            moved = jax.device_put(leaf.astype(dtype), old_leaf.sharding)
+        else:
+            moved = jnp.array(leaf, dtype)
+        return jax.tree.unflatten(box, [moved])
 
-    return jax.tree.map(put, new, old_leaves)
+    return jax.tree.map(put, node, old)
+
+
+# --- Boxes ---
 
 
 def _unbox(boxed: Pytree) -> Pytree:
@@ -286,17 +460,10 @@ def _unbox(boxed: Pytree) -> Pytree:
     return leaf
 
 
-def _unbox_all(schedule: Schedule) -> Schedule:
-    """The schedule with arrays for its leaves, whatever a framework keeps them in."""
+def _unbox_all(node: Node) -> Node:
+    """The node with arrays for its leaves, whatever a framework keeps them in."""
 
     def is_boxed(node: Pytree) -> bool:
-        return not isinstance(node, Schedule | Time | tuple)
+        return not isinstance(node, Time | tuple)
 
-    return jax.tree.map(_unbox, schedule, is_leaf=is_boxed)
-
-
-def _to_host_copy(schedule: Schedule) -> Schedule:
-    values = to_numpy(schedule)
-    if values is None:
-        return schedule
-    return jax.tree.map(lambda leaf: read_only(np.array(leaf)), values)
+    return jax.tree.map(_unbox, node, is_leaf=is_boxed)

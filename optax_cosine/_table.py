@@ -17,6 +17,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from optax_cosine._arrays import (
     Numbers,
+    Pytree,
     always,
     is_known,
     is_traced,
@@ -161,7 +162,9 @@ def single_row(
 def starts_of(ends: Time) -> Time:
     """When each row begins: at 0, or when the row before it ends."""
     xp = np if is_known(ends) else jnp
-    return ends.map(lambda x: xp.concatenate([xp.zeros_like(x[:1]), x[:-1]]))
+    return ends.map(
+        lambda x: xp.concatenate([xp.zeros_like(x[..., :1]), x[..., :-1]], -1)
+    )
 
 
 def end_of_table(table: Table) -> Time:
@@ -191,6 +194,7 @@ class HostRow(NamedTuple):
 
 def host_rows(table: Table) -> list[HostRow]:
     """The rows of a known table that have steps."""
+    check_ends("this", table)
     rows = _drop_empty(table.rows)
     starts = starts_of(rows.end)
     times = (_to_numbers(time) for time in (starts, *rows[:3]))
@@ -210,6 +214,25 @@ def host_row_at(table: Table, step: Any, side: Literal["left", "right"]) -> Host
     # A row starts where the row before it ends.
     pair = slice(max(index - 1, 0), index + 1)
     return host_rows(Table(integers[:, pair], floats[:, pair], after))[-1]
+
+
+def tables_of(tree: Pytree) -> list[Table]:
+    return [
+        node
+        for node in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, Table))
+        if isinstance(node, Table)
+    ]
+
+
+def check_ends(name: str, table: Table) -> None:
+    """Refuses a known table whose ends fall, which no function builds."""
+    ends = to_doubles(table.ends)
+    if (np.diff(ends) < 0).any():
+        raise ValueError(
+            f"{name} is not a schedule, as its phases end at {ends.tolist()}, which "
+            "falls. Its numbers are of two schedules, as after a checkpoint was "
+            "restored in part: write a schedule with set_schedules, or restore all."
+        )
 
 
 def drop_empty_rows(table: Table) -> Table:
@@ -327,9 +350,10 @@ def pad_table(table: Table, rows: int) -> Table:
     lacking = (0, rows - table.integers.shape[-1])
 
     def pad(packed: Numbers) -> Numbers:
+        widths = [(0, 0)] * (packed.ndim - 1) + [lacking]
         if is_known(packed):
-            return read_only(np.pad(packed, [(0, 0), lacking], mode="edge"))
-        return jnp.pad(packed, [(0, 0), lacking], mode="edge")
+            return read_only(np.pad(packed, widths, mode="edge"))
+        return jnp.pad(packed, widths, mode="edge")
 
     return Table(pad(table.integers), pad(table.floats), table.after)
 
