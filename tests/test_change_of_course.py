@@ -1,6 +1,5 @@
 """A running job changes course as often as one likes, and no step compiles again."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 

@@ -322,7 +322,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--checkpoints",
         type=folder,
         default="outputs/killed_hosts/checkpoints",
-        help="folder that all processes see (default: outputs/killed_hosts/checkpoints)",
+        help="folder that all see (default: outputs/killed_hosts/checkpoints)",
     )
     option(
         "--out",
