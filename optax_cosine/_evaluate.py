@@ -47,7 +47,7 @@ from optax_cosine._table import (
     end_of_table,
     unpack,
 )
-from optax_cosine._time import LARGEST, Time, add, from_array
+from optax_cosine._time import LARGEST, Time, add, from_array, minimum
 
 Clip: TypeAlias = Callable[[Any, Any, Any], Array]
 
@@ -57,9 +57,10 @@ _MAX_COMPARISONS = 2**18
 # Up to this many known rows are chosen with selects, which a CPU vectorizes. It does
 # not vectorize gathers.
 _MAX_SELECTS = 8
-# Up to this many known rows, the index of a row is a sum of comparisons, which XLA
-# fuses into the kernel that uses the index.
-_MAX_ADDITIONS = 32
+# Up to this many rows, the index of a row is a sum of comparisons, which XLA fuses into
+# the kernel that uses the index. A comparison of known rows is a smaller program.
+_MAX_ADDITIONS = 8
+_MAX_KNOWN_ADDITIONS = 32
 # JAX has explicit axes, and this function, from 0.7 on.
 _auto_axes: Any = getattr(jax.sharding, "auto_axes", None)
 # Row indices are computed in this file and never out of bounds, so XLA need not clamp.
@@ -135,15 +136,15 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
     now, total = now.astype(dtype), end_of_table(table)
     laps = _completed_laps(now, total, table.after)
     if is_known(table):
-        rows = drop_empty_rows(table).rows
-        now, fits_int32 = _limit(_wrap(now, total, laps, table.after), rows)
-        row = _read_known_row(rows, now, num_counts)
+        table = drop_empty_rows(table)
+        now, fits_int32 = _limit(_wrap(now, total, laps, table.after), table.rows)
+        row = _read_known_row(table, now, num_counts)
     else:
         fits_int32 = False
         # The time in the lap is computed twice. Without the barrier XLA would share it,
         # and on a GPU a value that two kernels share is a kernel of its own.
         again = _wrap(now, total, lax.optimization_barrier(laps), table.after)
-        row = _gather_row(table, _find_row(table.ends, total, again, num_counts))
+        row = _gather_row(table, _find_row(table, total, again, num_counts))
         now = _wrap(now, total, laps, table.after)
     # Whole counts and known numbers have no derivative that a clip could hide.
     has_slope = not (is_known(table) and always(now.frac, 0))
@@ -189,35 +190,50 @@ def _times_frac(laps: Numbers, frac: Numbers) -> Numbers:
 # --- The row that plays ---
 
 
-def _find_row(ends: Time, total: Time, now: Time, num_counts: int) -> Array:
+def _find_row(table: Table, total: Time, now: Time, num_counts: int) -> Array:
     """The first row that is not over. Past the end, the last row that is not empty."""
-    rows = ends.whole.shape[0]
-    if rows == 1:
-        return jnp.uint32(0)
+    rows = table.integers.shape[-1]
+    if is_known(table) and rows <= _MAX_KNOWN_ADDITIONS:
+        return _count_rows_over(table, now)
+    # A row is over if it ends by now. But rows that end with the table, and empty rows
+    # behind them, are never over: all others end by the last moment before.
+    smallest = np.finfo(total.frac.dtype).epsneg
+    now = minimum(now, Time(total.whole, total.frac - smallest))
+    if rows <= _MAX_ADDITIONS:
+        return _count_rows_over(table, now)
     if num_counts * rows <= _MAX_COMPARISONS:
         # One kernel. Counting the rows that are over is a reduction of several.
-        return lax.argmin(_is_over(ends, total, now), 0, np.uint32)
-    return _bisect(ends, total, now)
+        return lax.argmin(now >= table.ends, 0, np.uint32)
+    return _bisect(table.ends, now)
 
 
-def _bisect(ends: Time, total: Time, now: Time) -> Array:
+def _count_rows_over(table: Table, now: Time) -> Array:
+    index = jnp.uint32(0)
+    for i in range(table.integers.shape[-1] - 1):
+        # The first column is cut from the packed arrays entry by entry: a column that
+        # several comparisons share would be a kernel of its own.
+        end = Time(_first_entry(table.integers, i), _first_entry(table.floats, i))
+        index = index + (now >= end).astype(np.uint32)
+    return index
+
+
+def _first_entry(packed: Numbers, row: int) -> Numbers:
+    if is_known(packed):
+        return packed[0, row]
+    return lax.squeeze(lax.slice(packed, (0, row), (1, row + 1)), [0, 1])
+
+
+def _bisect(ends: Time, now: Time) -> Array:
     last = ends.whole.shape[0] - 1
 
     def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
         middle = lax.div(low + high, np.uint32(2))
-        end = ends.map(lambda column: _gather(column, middle))
-        over = _is_over(end, total, now)
-        return select(over, (middle + np.uint32(1), high), (low, middle))
+        is_over = now >= ends.map(lambda column: _gather(column, middle))
+        return select(is_over, (middle + np.uint32(1), high), (low, middle))
 
     bounds = np.uint32(0), np.uint32(last)
     return lax.fori_loop(0, last.bit_length(), halve, bounds)[0]
-
-
-def _is_over(ends: Time, total: Time, now: Time) -> Numbers:
-    # Rows that end with the table, and empty rows behind them, are never over.
-    ends_before_total = (ends.whole != total.whole) | (ends.frac != total.frac)
-    return (now >= ends) & ends_before_total
 
 
 def _gather(packed: Numbers, index: Array) -> Array:
@@ -234,15 +250,15 @@ def _gather_row(table: Table, index: Array) -> _Row:
     return _to_row(unpack(*packed, -1))
 
 
-def _read_known_row(rows: Rows, now: Time, num_counts: int) -> _Row:
+def _read_known_row(table: Table, now: Time, num_counts: int) -> _Row:
     """One row of a known table without empty rows.
 
     A number that all rows have in common stays known, and the steps below use that.
     """
-    columns, ends = _to_row(rows), rows.end
+    columns, ends = _to_row(table.rows), table.ends
     num_rows = len(ends.whole)
     if num_rows > _MAX_SELECTS:
-        index = _find_known_row(ends, now, num_counts)
+        index = _find_row(table, end_of_table(table), now, num_counts)
         return jax.tree.map(lambda column: _gather_known(column, index), columns)
     row = _take(columns, 0)
     for i in range(1, num_rows):
@@ -252,18 +268,6 @@ def _read_known_row(rows: Rows, now: Time, num_counts: int) -> _Row:
 
 def _take(columns: Tree, index: int) -> Tree:
     return jax.tree.map(lambda column: column[index], columns)
-
-
-def _find_known_row(ends: Time, now: Time, num_counts: int) -> Array:
-    """The number of rows that are over, or a search if there are many rows."""
-    rows = len(ends.whole)
-    if rows > _MAX_ADDITIONS:
-        return _find_row(ends, _take(ends, -1), now, num_counts)
-    index = jnp.uint32(0)
-    for i in range(rows - 1):
-        is_over = now >= _take(ends, i)
-        index = index + is_over.astype(np.uint32)
-    return index
 
 
 def _gather_known(column: np.ndarray, index: Array) -> Numbers:
