@@ -1,5 +1,6 @@
 """The pictures of the site, drawn from the code: `python docs/pictures.py`."""
 
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -80,11 +81,28 @@ def near_the_end() -> None:
     axis.legend(fontsize="small")
 
 
+NAMED = {
+    "cosine_annealing_schedule": GALLERY["falling"],
+    "warmup_cosine_annealing_schedule": WARM,
+    "warmup_stable_decay_schedule": GALLERY["warm-up, stable, decay"],
+    "cosine_one_cycle_schedule": GALLERY["one cycle"],
+    "cosine_restarts_schedule": GALLERY["restarts"],
+    "cosine": oc.cosine(PEAK, 0.0, steps=TOTAL),
+    "linear": oc.linear(PEAK, 0.0, steps=TOTAL),
+}
+
+
+def draw_named(name: str) -> None:
+    _, axis = plt.subplots(figsize=(5, 2), layout="constrained")
+    decorate(oc.plot(NAMED[name], ax=axis))
+
+
 PICTURES: dict[str, Callable[[], None]] = {
     "gallery": gallery,
     "shapes": shapes,
     "edits": edits,
     "near-the-end": near_the_end,
+    **{name: functools.partial(draw_named, name) for name in NAMED},
 }
 
 
