@@ -255,15 +255,17 @@ def get_count(opt_state: Pytree, where: object = None, /) -> int | jax.Array:
     """
     states = _states_at(opt_state, where)
     _names(states)
-    counts = {path: _to_count(state.count) for path, state in states.items()}
+    counts = {path: _unbox(state.count) for path, state in states.items()}
     first, *others = counts.values()
-    if any(not _is_same(first, other) for other in others):
+    if not all(_is_same(first, other) for other in others):
         shown = ", ".join(f"{x} at {path or 'the top'}" for path, x in counts.items())
         raise ValueError(
             f"the counts of this tree may differ, {shown}: pass the label or the path "
             "of the state after the tree, as in get_count(opt_state, 'label')."
         )
-    return first
+    if np.shape(first) != () or (known := to_numpy(first)) is None:
+        return first
+    return int(known)
 
 
 # --- Where the states are ---
@@ -368,13 +370,6 @@ def _refuse_unknown(
 
 
 # --- What is read ---
-
-
-def _to_count(boxed: Pytree) -> int | jax.Array:
-    count = _unbox(boxed)
-    if np.shape(count) != () or (known := to_numpy(count)) is None:
-        return count
-    return int(known)
 
 
 def _is_same(count: Any, other: Any) -> bool:

@@ -37,7 +37,7 @@ COURSE: dict[str, Callable[[oc.Schedule, int], Any]] = {
 COMPILED: list[str] = []
 
 
-def listen(event: str, _: float, **__: Any) -> None:
+def listen(event: str, *_: Any, **__: Any) -> None:
     if event == "/jax/core/compile/backend_compile_duration":
         COMPILED.append(event)
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from programs import inject, kernels
@@ -71,7 +72,7 @@ def injected(name: str) -> Any:
     return inject(factory, **hyperparams)
 
 
-def params_of(dtype=np.float32) -> dict[str, Any]:
+def params_of(dtype: Any = np.float32) -> dict[str, Any]:
     return {"w": jnp.full((4, 3), 0.5, dtype), "b": jnp.full(3, -0.25, dtype)}
 
 
@@ -182,32 +183,17 @@ def test_half_precision_rounds_no_hyperparameter():
     np.testing.assert_array_equal(nu, jnp.bfloat16(np.float32(1e-3) * 0.5**2))
 
 
-def test_a_whole_run_compiles_once_and_an_edit_compiles_nothing():
-    tx = optax.chain(optax.clip(1.0), inject(optax.adamw, learning_rate=CURVE))
-    params = params_of()
-    opt_state: Any = tx.init(params)
-    update: Any = jax.jit(update_of(tx), donate_argnums=(0, 1))
-    for _ in range(10):
-        params, opt_state = update(params, opt_state)
-    for edit in (CURVE * 0.5, oc.join(oc.linear(0.1, 0.2, steps=3), *[RISING] * 2)):
-        opt_state = oc.set_schedules(opt_state, learning_rate=edit)
-        count = int(opt_state[1].count)
-        params, opt_state = update(params, opt_state)
-        rate = optax.tree.get(opt_state, "learning_rate")
-        np.testing.assert_array_max_ulp(np.asarray(rate), edit(count), 8)
-    assert update._cache_size() == 1
-    (schedule,) = oc.get_schedules(opt_state).values()
-    # The cooldown takes the place of the last phase.
-    short = oc.cooldown(schedule, at_step=12, steps=5)
-    assert len(short.phases) == len(schedule.phases)
-    longer = oc.rewarm(short, at_step=20, peak_value=0.1, warmup_steps=2, decay_steps=9)
-    for edit, stop, programs in ((short, 20, 1), (longer, 32, 2)):
-        opt_state = oc.set_schedules(opt_state, learning_rate=edit)
-        for count in range(int(opt_state[1].count), stop):
-            params, opt_state = update(params, opt_state)
-            rate = optax.tree.get(opt_state, "learning_rate")
-            np.testing.assert_array_max_ulp(np.asarray(rate), edit(count), 8)
-        assert update._cache_size() <= programs
+@optimizers
+def test_gradients_in_half_precision_give_the_updates_of_the_plain_optimizer(name):
+    # As MaxText's `grad_dtype`: parameters in float32, gradients in bfloat16.
+    factory, hyperparams = OPTIMIZERS[name]
+    plain: Any = factory(**dict.fromkeys(hyperparams, 0.5))
+    ours, params, gradients = injected(name), params_of(), params_of("bfloat16")
+    expected, _ = jax.eval_shape(plain.update, gradients, plain.init(params), params)
+    opt_state = ours.init(params)
+    updates, updated = jax.eval_shape(ours.update, gradients, opt_state, params)
+    assert signature(updates) == signature(expected)
+    assert signature(updated) == signature(opt_state)
 
 
 def test_an_edit_on_a_mesh_of_devices_compiles_nothing():
@@ -570,6 +556,18 @@ def test_a_factory_that_cannot_work_with_arrays_gets_advice():
     note = "inject_schedules passes learning_rate to stubborn as JAX scalars"
     assert note in caught.value.__notes__[0]
     assert "static_args" in caught.value.__notes__[0]
+
+
+def test_advice_is_given_only_if_it_helps():
+    def needs_value(learning_rate) -> Any:
+        return optax.chain(optax.sgd(learning_rate), optax.contrib.reduce_on_plateau())
+
+    tx: Any = oc.inject_schedules(needs_value)(learning_rate=0.1)
+    params = jnp.ones(1)
+    with pytest.raises(TypeError, match="value") as caught:
+        tx.update(params, tx.init(params), params)
+    assert not getattr(caught.value, "__notes__", [])
+    tx.update(params, tx.init(params), params, value=jnp.float32(1.0))
 
 
 def test_an_optimizer_in_place_of_its_function_is_refused():
