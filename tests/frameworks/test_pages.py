@@ -20,7 +20,7 @@ def standard_rules():
         yield
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "in-a-model"])
+@pytest.mark.parametrize("name", ["checkpoints", "in-a-model", "real-programs"])
 def test_the_code_of_a_page_runs(name, tmp_path):
     text = (DOCS / f"{name}.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
