@@ -70,7 +70,7 @@ def near_the_end() -> None:
     for name, curve in curves.items():
         axis.plot(counts, [float(curve(count)) for count in counts], label=name)
     decorate(axis)
-    axis.set(xlabel="optimizer updates")
+    axis.set(xlabel="optimizer updates", xticks=(999_600, 999_800, 1_000_000))
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.legend(fontsize="small")
 
