@@ -21,7 +21,7 @@ def test_the_page_is_what_the_command_wrote():
 
 def test_the_readme_quotes_the_page_to_the_letter():
     rows = re.findall(r"^\| .*\|$", MEASURED, re.MULTILINE)[2:]
-    assert len(rows) >= 8
+    assert len(rows) >= 3
     for row in rows:
         assert f"\n{row}\n" in PAGE
 

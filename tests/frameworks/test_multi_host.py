@@ -1,4 +1,4 @@
-"""`examples/multi_host.py`, as real processes of `jax.distributed` on this machine."""
+"""The program `killed_hosts.py`, as processes of `jax.distributed` on this machine."""
 
 import contextlib
 import importlib.util
@@ -21,7 +21,7 @@ import optax_cosine as oc
 
 pytestmark = pytest.mark.frameworks
 
-PROGRAM = pathlib.Path(__file__).parents[2] / "examples" / "multi_host.py"
+PROGRAM = pathlib.Path(__file__).with_name("killed_hosts.py")
 TOTAL_STEPS = 200
 SAVE_EVERY = 10
 SCHEDULE = oc.warmup_cosine_annealing_schedule(5e-3, TOTAL_STEPS, warmup_steps=20)
@@ -37,11 +37,11 @@ ENVIRONMENT = os.environ | {
 }
 
 
-spec = importlib.util.spec_from_file_location("multi_host", PROGRAM)
+spec = importlib.util.spec_from_file_location("killed_hosts", PROGRAM)
 assert spec
 assert spec.loader
-multi_host = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(multi_host)
+killed_hosts = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(killed_hosts)
 
 
 class Result(NamedTuple):
@@ -297,7 +297,7 @@ def test_a_bad_option_is_refused_with_a_sentence(
 ):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as error:
-        multi_host.main(arguments.split())
+        killed_hosts.main(arguments.split())
     assert error.value.code == 2
     assert sentence in " ".join(capsys.readouterr().err.split())
 
@@ -309,7 +309,7 @@ def test_a_port_that_is_taken_is_refused_with_a_sentence(tmp_path, monkeypatch):
         options = f"--coordinator {address} --processes 1 --process 0"
         sentence = f"--coordinator {address}: process 0 cannot listen there (Address "
         with pytest.raises(SystemExit, match=re.escape(sentence)):
-            multi_host.refuse_used_port(multi_host.parse(options.split()))
+            killed_hosts.refuse_used_port(killed_hosts.parse(options.split()))
 
 
 def test_processes_that_cannot_share_a_batch_are_refused_with_a_sentence(tmp_path):
