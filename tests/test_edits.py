@@ -434,3 +434,21 @@ def test_an_endless_schedule_cannot_be_extended():
     for name in ("endless", "mirrored"):
         with pytest.raises(ValueError, match=r"endless .* cannot be extended.* rewarm"):
             extended(SCHEDULES[name], 5)
+
+
+def test_all_schedules_of_a_state_are_extended_in_a_loop():
+    # A number has no end that somebody planned, so nothing is refused.
+    make: Any = oc.inject_schedules(optax.adamw)
+    state = make(learning_rate=CURVE, b2=0.95, weight_decay=0.1).init(jnp.ones(2))
+    longer = {
+        name: oc.extend(schedule, at_step=20, total_steps=500)
+        for name, schedule in oc.get_schedules(state).items()
+    }
+    state = oc.set_schedules(state, **longer)
+    read = oc.get_schedules(state)
+    assert read["b2"] == oc.constant(0.95, steps=1)
+    assert read["learning_rate"].total_steps == 500
+    flat = oc.join(oc.cosine(0.1, 0.1, steps=20), oc.linear(0.1, 0.1, steps=30))
+    assert oc.extend(flat, at_step=60, total_steps=70) == flat
+    with pytest.raises(ValueError, match="total_steps=60 must be above at_step=60"):
+        oc.extend(flat, at_step=60, total_steps=60)
