@@ -3,6 +3,7 @@
 Usage: edited_hosts.py COORDINATOR PROCESS. Prints what the process saw, as JSON.
 """
 
+import itertools
 import json
 import sys
 from typing import Any
@@ -86,7 +87,7 @@ def replicated_run(mesh: Mesh) -> dict[str, Any]:
     run, rates = advanced(compiled, run)
     before, programs = shardings(run[1]), compiled._cache_size()
     kept = []
-    for old, new in zip(curves, curves[1:], strict=False):
+    for old, new in itertools.pairwise(curves):
         params, opt_state = run
         assert oc.get_schedules(opt_state)["learning_rate"] == old
         opt_state = oc.set_schedules(opt_state, learning_rate=new)
