@@ -216,45 +216,31 @@ def resumed(checkpoints: pathlib.Path, folder: pathlib.Path, processes: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("processes", "victim", "processes_then"),
-    [(2, 1, [2, 4]), (4, 0, [2])],
+    ("processes", "victim", "then"),
+    [(2, 1, 2), (4, 0, 2)],
     ids=["a worker of two", "the coordinator of four"],
 )
 def test_one_is_killed_the_others_end_and_the_run_resumes_on_the_same_curve(
-    uninterrupted, tmp_path, processes, victim, processes_then
+    uninterrupted, tmp_path, processes, victim, then
 ):
     with Job(tmp_path, processes, timeout=KILL_TIMEOUT) as job:
         job.wait_for_checkpoint(2 * SAVE_EVERY)
         job.refuse_survivors(victim, signal.SIGKILL)
     saved, whole = newest(tmp_path), uninterrupted(processes)[0]
     assert 2 * SAVE_EVERY <= saved < TOTAL_STEPS
-    for then in processes_then:
-        run = resumed(tmp_path / "checkpoints", tmp_path / f"with-{then}", then)
-        assert run.first == saved
-        assert run.rates.tobytes() == whole.rates[saved:].tobytes()
-        assert_on_curve(run)
-        assert_close(run, whole)
-        if then == processes:
-            assert bits(run._replace(first=0, rates=whole.rates)) == bits(whole)
+    run = resumed(tmp_path / "checkpoints", tmp_path / f"with-{then}", then)
+    assert run.first == saved
+    assert run.rates.tobytes() == whole.rates[saved:].tobytes()
+    assert_on_curve(run)
+    assert_close(run, whole)
+    if then == processes:
+        assert bits(run._replace(first=0, rates=whole.rates)) == bits(whole)
 
 
 def test_one_that_hangs_is_taken_for_dead_after_the_timeout(tmp_path):
     with Job(tmp_path, 2, timeout=KILL_TIMEOUT) as job:
         job.wait_for_checkpoint(SAVE_EVERY)
         job.refuse_survivors(1, signal.SIGSTOP)
-
-
-def test_a_finished_run_trains_nothing_when_it_is_started_again(tmp_path):
-    with Job(tmp_path, 2, total_steps=10) as job:
-        before = job.results()
-    with Job(tmp_path, 2, total_steps=10) as job:
-        after = job.results()
-        assert "updates 10 to 10, none left to do" in job.said()
-    for one, other in zip(before, after, strict=True):
-        assert (other.first, len(other.rates)) == (10, 0)
-        assert bits(one._replace(first=0, rates=one.rates[:0])) == bits(
-            other._replace(first=0)
-        )
 
 
 @pytest.mark.parametrize(
