@@ -14,8 +14,7 @@ import optax_cosine as oc
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-METADATA = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PROJECT = METADATA["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def quick_start() -> list[str]:
@@ -38,26 +37,14 @@ def test_the_quick_start_names_files_and_extras_that_exist():
             assert extra in PROJECT["optional-dependencies"]
 
 
-def test_ci_runs_the_lines_of_the_readme():
-    script = (ROOT / ".ci" / "run").read_text()
-    assert "README.md" in script
-    assert 'eval "$tests"' in script
-    assert 'eval "$main_job --steps' in script
-
-
 def test_the_readme_names_the_supported_versions_and_dependencies():
     pythons = re.findall(r":: (3\.\d+)'", str(PROJECT["classifiers"]))
-    assert f"Python {pythons[0]} to {pythons[-1]}" in README
-    assert PROJECT["requires-python"] == f">={pythons[0]}"
+    (first, last) = re.findall(r"Python (3\.\d+) to (3\.\d+)", README)[0]
+    assert first == pythons[0]
+    assert last in pythons
     needed = [re.split(r"[^\w-]", line)[0] for line in PROJECT["dependencies"]]
     assert f"needs only `{needed[0]}` and `{needed[1]}`" in README
     assert len(needed) == 2
-
-
-def test_dependencies_have_floors_and_no_caps():
-    extras = PROJECT["optional-dependencies"]
-    for line in [*PROJECT["dependencies"], *extras["test"], *extras["examples"]]:
-        assert re.fullmatch(r"[\w-]+>=[\d.]+|optax-cosine\[[\w,]+\]", line)
 
 
 def test_pictures_in_the_readme_exist():
@@ -199,11 +186,3 @@ def test_no_page_mentions_a_name_that_is_gone(page):
         return
     gone = re.findall(r"\bretime\b|\bdecay_shape\b|\boc\.from_dict\b", page.read_text())
     assert gone == []
-
-
-def test_the_version_stands_in_one_place():
-    assert "version" in PROJECT["dynamic"]
-    assert METADATA["tool"]["hatch"]["version"]["path"] == "optax_cosine/__init__.py"
-    # Not from the root: the wheel is tested away from the source.
-    source = pathlib.Path(oc.__file__).read_text()
-    assert f'__version__ = "{oc.__version__}"' in source
