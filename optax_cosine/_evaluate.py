@@ -68,8 +68,8 @@ def evaluate(node: Node, counts: Array) -> Array:
     # operation has a sharding that JAX derives, but not for a gather. Here they are
     # automatic, and the values are sharded as the counts are.
     sharding = NamedSharding(mesh, counts.aval.sharding.spec)
-    known = functools.partial(_evaluate, node)
     if is_known(node):
+        known = functools.partial(_evaluate, node)
         return _auto_axes(known, out_sharding=sharding)(counts)
     return _auto_axes(_evaluate, out_sharding=sharding)(node, counts)
 
