@@ -1,6 +1,16 @@
 """Cosine-annealing learning-rate schedules for JAX and Optax.
 
-A schedule is a short table of rows, and one function evaluates it:
+To start::
+
+    schedule = cosine_annealing_schedule(0.1, total_steps=10_000)
+    print(schedule)  # the curve and its phases
+    optimizer = optax.adamw(schedule)
+    optimizer = inject_schedules(optax.adamw)(learning_rate=schedule)  # in the state
+
+`help(cosine_annealing_schedule)` and its like say when to use a curve; the other public
+names are in `dir(optax_cosine)`.
+
+For developers: a schedule is a short table of rows, and one function evaluates it:
 
     _inject.py       optimizers whose state holds their schedules
     _flax.py         schedules in flax.serialization
@@ -12,7 +22,6 @@ A schedule is a short table of rows, and one function evaluates it:
     _restarts.py     lengths and values of restarts
     _compose.py      join, splice, shift, stretch, staircase, stack
     _parts.py        cosine, linear, constant
-    _room.py         room for edits in the tables of a state
     _schedule.py     what a user sees of every schedule
     _display.py      what is shown of a schedule: code, phases, text, HTML
     _picture.py      a curve on a Matplotlib axis
@@ -22,6 +31,7 @@ A schedule is a short table of rows, and one function evaluates it:
     _curve.py        its floating-point building blocks
     _node.py         what a schedule is made of, and edits of it
     _clock.py        the clock on which a schedule is read
+    _room.py         room for edits in the tables of a state
     _table.py        the table of rows, and transforms of rows
     _updates.py      how many updates a run has
     _keywords.py     keywords of other libraries
@@ -75,3 +85,7 @@ __all__ = [
     "warmup_stable_decay_schedule",
 ]
 __version__ = "0.1.0"
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__doc__", "__version__"]

@@ -27,6 +27,12 @@ _SPARKLINE_WIDTH = 60
 # A longer list shows its first and its last rows.
 _FIRST_ROWS, _LAST_ROWS = 12, 4
 _MAX_CODE_ROWS, _MAX_CODE = 64, 2_000
+_MAX_CURVES = 100
+# How many laps of an endless schedule are drawn.
+_LAPS = 3
+# If a schedule has more sections than are listed, the first sections are drawn, as long
+# as each of them takes at least this part of the width.
+_NARROWEST = 1 / 20
 _FLOAT32 = np.dtype(np.float32)
 
 
@@ -286,6 +292,23 @@ def lap_of(node: Node) -> int:
     return max(1, min(math.ceil(count), LARGEST))
 
 
+def drawn_steps(node: Node) -> int:
+    """How many steps a picture shows: all, the first laps, or the first sections."""
+    total = lap_of(node)
+    # The step after the last one that is drawn starts another lap, or section.
+    if is_endless(node):
+        return max(1, min(_LAPS * total, LARGEST) - 1)
+    starts = [*_pieces_of(node)]
+    if len(starts) <= _FIRST_ROWS + _LAST_ROWS:
+        return total
+    shortest = math.inf
+    for start, stop in itertools.pairwise(starts):
+        shortest = min(shortest, stop - start)
+        if shortest < stop * _NARROWEST and start:
+            return max(1, math.ceil(start) - 1)
+    return total
+
+
 def evenly_spaced_counts(total: int, number: int) -> list[int]:
     """At most `number` counts from 0 to a total, both included."""
     number = min(number, total + 1)
@@ -299,7 +322,7 @@ def curve_of(node: Node, total: int, max_points: int = 10_000) -> Curve:
 
 def as_text(node: Node) -> str:
     """The code, the curve on one line, and the phases."""
-    counts, values, _ = curve_of(node, lap_of(node), _SPARKLINE_WIDTH)
+    counts, values, _ = curve_of(node, drawn_steps(node), _SPARKLINE_WIDTH)
     line = f"{sparkline(values)}  0 to {counts[-1]:,}"
     return "\n".join([expression(node), line, _as_text_table(node)])
 
@@ -307,8 +330,17 @@ def as_text(node: Node) -> str:
 def as_html(node: Node) -> str:
     """The code, the curve as a picture, and the phases."""
     code = f"<code>{html.escape(expression(node))}</code>"
-    picture = html_picture(curve_of(node, lap_of(node)))
+    picture = html_picture([curve_of(node, drawn_steps(node))])
     return f"{code}<br>{picture}{_as_html_table(node)}"
+
+
+def as_html_of_several(nodes: Sequence[Node]) -> str:
+    """The curves of a population in one picture."""
+    total = max(map(drawn_steps, nodes))
+    picture = html_picture([curve_of(node, total) for node in nodes[:_MAX_CURVES]])
+    hidden = max(0, len(nodes) - _MAX_CURVES)
+    more = f", of which {hidden:,} are not drawn" if hidden else ""
+    return f"a stack of {len(nodes):,} schedules{more}<br>{picture}"
 
 
 def sparkline(values: Sequence[float]) -> str:

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 _MARKED = 60  # starts of phases at most; more of them would hide the curve
@@ -39,7 +39,7 @@ def draw(axis: Any, curve: Curve, label: str | None) -> None:
 
 def label_axis(axis: Any) -> None:
     """With the units of every schedule."""
-    axis.set(xlabel="optimizer updates", ylabel="value")
+    axis.set(xlabel="optimizer updates", ylabel="value of the schedule")
     # An axis may be logarithmic, or have ticks of the user's own: they stay.
     if type(locator := axis.xaxis.get_major_locator()).__name__ == "AutoLocator":
         locator.set_params(integer=True)
@@ -49,7 +49,7 @@ def label_axis(axis: Any) -> None:
         formatter.set_powerlimits((-3, 4))
 
 
-def html_picture(curve: Curve) -> str:
+def html_picture(curves: Iterable[Curve]) -> str:
     """An image for a notebook; nothing if Matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
@@ -57,7 +57,8 @@ def html_picture(curve: Curve) -> str:
         return ""
     figure = Figure(figsize=(6, 2.6), layout="constrained")
     axis = figure.add_subplot()
-    draw(axis, curve, None)
+    for curve in curves:
+        draw(axis, curve, None)
     label_axis(axis)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=160)

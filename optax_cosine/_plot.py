@@ -3,15 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from optax_cosine._display import curve_of, evenly_spaced_counts, lap_of
+from optax_cosine._display import curve_of, drawn_steps, evenly_spaced_counts
 from optax_cosine._node import is_endless
 from optax_cosine._picture import Curve, draw, label_axis, new_axis
 from optax_cosine._schedule import Schedule, check_schedule, known_node, to_schedule
-from optax_cosine._time import LARGEST
 from optax_cosine._validation import check_count
 
-# How many laps of an endless schedule are drawn.
-_LAPS = 3
 _LONGEST_LABEL = 50
 
 
@@ -28,8 +25,8 @@ def plot(schedules: Any, total_steps: int | None = None, *, ax: Any = None) -> A
         schedules: One schedule, a list of them, or a dict with names for the legend.
             Any function of a count will do if `total_steps` is given.
         total_steps: Optimizer updates to draw, a whole number from 1. By default the
-            latest end among them; three laps if all are endless. For a very long
-            schedule, plot only the beginning: `plot(schedule, 20_000)`.
+            latest end among them; three laps if all are endless. Of a schedule of
+            more than 16 phases, as many as can be told apart.
         ax: A Matplotlib axis. By default that of `matplotlib.pyplot.gca()`.
 
     Returns:
@@ -90,17 +87,18 @@ def _known(schedule: Any) -> Callable:
 
 
 def _drawn_steps(schedules: Iterable[Callable], total_steps: int | None) -> int:
+    if callable(total_steps):
+        raise TypeError("plot takes several schedules as a list: plot([first, second])")
     if total_steps is not None:
         return check_count("total_steps", total_steps, "steps")
     nodes = [schedule.node for schedule in schedules if isinstance(schedule, Schedule)]
-    ends = [lap_of(node) for node in nodes if not is_endless(node)]
-    laps = [_LAPS * lap_of(node) for node in nodes]
+    ends = [drawn_steps(node) for node in nodes if not is_endless(node)]
     if not nodes:
         raise ValueError(
             "total_steps is needed for a function that does not tell its end: "
             "plot(schedule, 10_000)."
         )
-    return min(max(ends or laps), LARGEST)
+    return max(ends or map(drawn_steps, nodes))
 
 
 def _curve(schedule: Callable, total: int) -> Curve:

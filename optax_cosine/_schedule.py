@@ -4,7 +4,7 @@ import functools
 import math
 import numbers
 import operator
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
 import jax
@@ -276,7 +276,27 @@ class Schedule:
 
     def _repr_html_(self) -> str | None:
         """The curve as a picture, and the phases, for a notebook."""
-        return _render(self, _display.as_html)
+        return _render(self, _display.as_html) or _population_html(self)
+
+    # --- A population ---
+
+    def __len__(self) -> int:
+        """The number of schedules in a stack."""
+        if shape := _node.batch_shape_of(self._node):
+            return shape[0]
+        raise TypeError("one schedule has no length; it ends at total_steps.")
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, index: int) -> "Schedule":
+        """A schedule of a stack."""
+        if not -len(self) <= (position := operator.index(index)) < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} schedules")
+        return jax.tree.map(lambda leaf: leaf[position], self)
+
+    def __iter__(self) -> Iterator["Schedule"]:
+        return (self[index] for index in range(len(self)))
 
     # --- A pytree ---
 
@@ -388,6 +408,12 @@ def _render(schedule: Schedule, how: Callable[[Node], Result]) -> Result | None:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         # JAX maps trees of anything into a schedule, and tools show what comes out.
         return None
+
+
+def _population_html(schedule: Schedule) -> str | None:
+    if is_known(schedule.node) and len(_node.batch_shape_of(schedule.node)) == 1:
+        return _display.as_html_of_several([member.node for member in schedule])
+    return None
 
 
 def _structure(schedule: Schedule) -> str:

@@ -102,9 +102,9 @@ def test_stairs_that_pass_over_a_boundary_start_with_the_value_there():
     assert schedule(6) == 4.5
 
 
-def test_an_endless_schedule_shows_a_whole_lap_wherever_it_is_read_from():
+def test_an_endless_schedule_shows_three_laps_wherever_it_is_read_from():
     ahead = oc.shift(oc.cosine_restarts_schedule(1.0, 10), 105)
-    assert str(ahead).splitlines()[1] == "▄▃▂▂▁██▇▇▆▄  0 to 10"
+    assert str(ahead).splitlines()[1] == "▄▃▂▂▁██▇▇▆▄▃▂▂▁██▇▇▆▄▃▂▂▁██▇▇▆  0 to 29"
 
 
 def test_a_product_beyond_float32_is_still_shown():
@@ -156,7 +156,16 @@ def test_a_schedule_without_known_values_prints_its_structure():
     assert repr(stacked).startswith(
         "Schedule(batch_shape=(2,), integers=int32[2, 4, 3]"
     )
-    assert stacked._repr_html_() is None
+
+
+def test_a_stack_shows_its_curves_in_one_picture_in_a_notebook():
+    shown = str(oc.stack([WARM, WARM * 0.5])._repr_html_())
+    assert shown.startswith("a stack of 2 schedules<br><img ")
+    many = str(oc.stack([WARM] * 120)._repr_html_())
+    assert many.startswith("a stack of 120 schedules, of which 20 are not drawn<br>")
+    traced = []
+    jax.jit(lambda stack: traced.append(stack._repr_html_()))(oc.stack([WARM]))
+    assert traced == [None]
 
 
 def test_a_schedule_on_a_device_prints_its_values():

@@ -41,7 +41,10 @@ def test_the_curve_is_that_of_the_schedule_to_its_end(ax):
     assert drawn(line) == [WARM(count) for count in range(401)]
     assert starts_of_phases(ax) == [[50, 400]]
     assert ax.get_legend() is None
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("optimizer updates", "value")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == (
+        "optimizer updates",
+        "value of the schedule",
+    )
 
 
 def test_several_are_drawn_to_the_last_end_and_named(ax):
@@ -71,8 +74,9 @@ def test_any_function_is_drawn_for_so_many_steps(ax):
 def test_three_laps_of_an_endless_schedule_are_drawn(ax):
     oc.plot(oc.cosine_restarts_schedule(1.0, 10), ax=ax)
     line = ax.lines[0]
-    assert line.get_xdata()[-1] == 30
-    assert [line.get_ydata()[count] for count in (0, 10, 20, 30)] == [1, 1, 1, 1]
+    # At step 30 a fourth lap starts.
+    assert line.get_xdata()[-1] == 29
+    assert [line.get_ydata()[count] for count in (0, 10, 20)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("steps", [3, 105, -4])
@@ -80,7 +84,7 @@ def test_three_laps_are_drawn_wherever_a_schedule_is_read_from(ax, steps):
     schedule = oc.shift(oc.cosine_restarts_schedule(1.0, 10), steps)
     oc.plot(schedule, ax=ax)
     (line,) = ax.lines
-    assert line.get_xdata()[-1] >= 30
+    assert line.get_xdata()[-1] >= 29
     assert drawn(line) == [schedule(count) for count in range(len(drawn(line)))]
 
 
@@ -105,8 +109,18 @@ def test_long_runs_are_drawn_with_few_points(ax):
 
 
 def test_very_many_phases_are_not_marked(ax):
-    oc.plot(oc.cosine_restarts_schedule(1.0, [10] * 100), ax=ax)
+    oc.plot(oc.cosine_restarts_schedule(1.0, [10] * 100), 1_000, ax=ax)
     assert starts_of_phases(ax) == []
+
+
+def test_of_many_phases_the_first_are_drawn_if_they_can_be_told_apart(ax):
+    for schedule, last in [
+        (oc.cosine_restarts_schedule(1.0, [10] * 100), 199),
+        (oc.cosine_restarts_schedule(1.0, 1_000, cycle_steps_factor=2), 14_999),
+        (oc.cosine_restarts_schedule(1.0, [10] * 15), 150),
+    ]:
+        oc.plot(schedule, ax=ax)
+        assert ax.lines[-1].get_xdata()[-1] == last
 
 
 def test_a_schedule_on_a_device_is_drawn(ax):
@@ -134,7 +148,7 @@ def test_an_axis_keeps_the_ticks_that_it_has(ax):
 
 def test_no_count_beyond_the_largest_is_drawn(ax):
     oc.plot(oc.cosine_restarts_schedule(1.0, 2**31 - 1), ax=ax)
-    assert ax.lines[0].get_xdata()[-1] == 2**31 - 1
+    assert ax.lines[0].get_xdata()[-1] == 2**31 - 2
 
 
 def test_without_an_axis_it_is_that_of_pyplot():
@@ -147,6 +161,7 @@ def test_without_an_axis_it_is_that_of_pyplot():
     ("schedules", "total_steps", "error", "message"),
     [
         ([], None, ValueError, "plot needs at least one schedule"),
+        (COSINE, WARM, TypeError, r"several schedules as a list: plot\(\[first, sec"),
         ({}, None, ValueError, "plot needs at least one schedule"),
         (0.1, None, TypeError, "plot draws schedules, got 0.1"),
         ([COSINE, 0.1], None, TypeError, "plot draws schedules, got 0.1"),

@@ -759,3 +759,19 @@ def test_a_number_of_counts_may_be_symbolic(name, how):
         np.testing.assert_array_max_ulp(
             np.asarray(read.call(leaves, counts)), np.asarray(schedule(counts)), 2
         )
+
+
+def test_a_stack_is_a_sequence_of_its_schedules():
+    members = [oc.cosine(0.1 * k, 0.0, steps=10 * k) for k in (1, 2, 3)]
+    population = oc.stack(members)
+    assert len(population) == 3
+    assert list(population) == members
+    assert population[1] == population[-2] == population[np.int64(1)] == members[1]
+    assert population[1](0) == members[1](0)
+    for index in (3, -4):
+        with pytest.raises(IndexError, match=f"{index} is out of range for 3 schedul"):
+            population[index]
+    for use in (len, list, lambda schedule: schedule[0]):
+        with pytest.raises(TypeError, match="one schedule has no length; it ends at"):
+            use(members[0])
+    assert bool(members[0])
