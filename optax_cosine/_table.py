@@ -21,6 +21,7 @@ from optax_cosine._arrays import (
     Pytree,
     Tree,
     always,
+    concatenate,
     is_known,
     read_only,
     select,
@@ -355,13 +356,13 @@ def _drop_empty(rows: Rows) -> Rows:
 
 def pad_table(table: Table, rows: int) -> Table:
     """The table with empty rows at its end, which are never found."""
-    lacking = (0, rows - table.integers.shape[-1])
+    lacking = rows - table.integers.shape[-1]
 
     def pad(packed: Numbers) -> Numbers:
-        widths = [(0, 0)] * (packed.ndim - 1) + [lacking]
-        if is_known(packed):
-            return read_only(np.pad(packed, widths, mode="edge"))
-        return jnp.pad(packed, widths, mode="edge")
+        # `jnp.pad` would slice every axis, and an explicit axis of a mesh forbids it.
+        broadcast_to = np.broadcast_to if is_known(packed) else jnp.broadcast_to
+        last = broadcast_to(packed[..., -1:], (*packed.shape[:-1], lacking))
+        return concatenate([packed, last], axis=-1)
 
     return Table(pad(table.integers), pad(table.floats), table.after)
 

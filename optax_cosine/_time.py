@@ -6,6 +6,7 @@ are computed in int32, and in floats for the fractions of a step.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
@@ -154,17 +155,20 @@ def from_exact(steps: np.ndarray, dtype: np.dtype) -> Time:
     """Python's integers and fractions, or int64, as stored times."""
     whole, frac = steps, np.zeros(steps.shape)
     if steps.dtype == object:
-        rounded = np.array([_round(x, dtype) for x in steps.flat], np.float64)
-        whole = np.floor(rounded.reshape(steps.shape))
+        # One float64 has no room for the steps of a long run and their fraction.
+        rounded = np.array([_round(x, dtype) for x in steps.flat], object)
+        whole = np.array([math.floor(x) for x in rounded]).reshape(steps.shape)
         frac = rounded.reshape(steps.shape) - whole
     return Time(read_only(np.array(whole, np.int32)), read_only(np.array(frac, dtype)))
 
 
-def _round(steps: int | Fraction, dtype: np.dtype) -> float:
+def _round(steps: int | Fraction, dtype: np.dtype) -> int | float | Fraction:
     # Less than half a step is not snapped to 0: the row would become empty.
     if abs(steps - round(steps)) < _SNAP and (abs(steps) > 0.5 or not steps):
-        return float(round(steps))
-    return float(round(steps * _GRID) / _GRID if dtype == np.float32 else steps)
+        return round(steps)
+    if dtype == np.float32:
+        return Fraction(round(steps * _GRID), _GRID)
+    return float(steps)
 
 
 def to_exact(time: Time) -> np.ndarray:

@@ -562,7 +562,11 @@ ABSTRACT = {
     "shardings": lambda x: NamedSharding(
         Mesh(np.array(jax.devices()[:2]), ("x",)), PartitionSpec(*["x"] * (x.ndim > 0))
     ),
-    "formats": lambda x: jax.device_put(x).format,
+    **(
+        {"formats": lambda x: jax.device_put(x).format}
+        if hasattr(jnp.zeros(()), "format")  # from JAX 0.7 on
+        else {}
+    ),
     "keys": lambda _: jax.random.key(0),
     "text": lambda x: x.astype(str),
 }

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from optax_cosine import _time
@@ -136,6 +136,7 @@ def test_a_python_number_is_stored_to_its_nearest(steps):
     numerator=st.integers(0, 2**12),
     denominator=st.integers(1, 2**12),
 )
+@example(whole=2**29, numerator=1, denominator=3)
 def test_a_simple_ratio_is_read_back_as_it_was_meant(whole, numerator, denominator):
     ratio = whole + Fraction(numerator % denominator, denominator)
     assert _time.to_exact(stored(ratio)).item() == ratio
