@@ -24,6 +24,7 @@ A schedule is a short table of rows, and one function evaluates it:
     _clock.py        the clock on which a schedule is read
     _table.py        the table of rows, and transforms of rows
     _updates.py      how many updates a run has
+    _keywords.py     keywords of other libraries
     _validation.py   rules for arguments, wording of errors
     _time.py         exact time: whole steps and a fraction of one
     _arrays.py       where numbers are: known, on a device, or traced

@@ -5,6 +5,7 @@ What depends on known values alone is computed at that moment and is not part of
 program.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
+from jax.typing import ArrayLike, DTypeLike
 
 Numbers: TypeAlias = jax.Array | np.ndarray
 # A Python number, a NumPy scalar, or a traced JAX scalar; they share their operators,
@@ -55,6 +57,34 @@ def select(condition: Numbers, on_true: Tree, on_false: Tree) -> Tree:
 def _broadcast(numbers: Numbers, shape: tuple[int, ...]) -> Numbers:
     same = np.shape(numbers) == shape
     return numbers if same else jnp.broadcast_to(numbers, shape)
+
+
+def as_column(entries: ArrayLike | Sequence[ArrayLike], dtype: DTypeLike) -> Numbers:
+    """NumPy's array, unless an entry is traced."""
+    if isinstance(entries, list | tuple) and any(map(is_traced, entries)):
+        return jnp.stack([jnp.asarray(entry, dtype) for entry in entries])
+    if isinstance(entries, jax.Array):
+        return entries.astype(dtype)
+    return np.array(entries, dtype)
+
+
+def stack(arrays: Sequence[Numbers], axis: int = 0) -> Numbers:
+    """`jnp.stack`, read-only NumPy's if all arrays are known."""
+    return _put_together(np.stack, jnp.stack, arrays, axis)
+
+
+def concatenate(arrays: Sequence[Numbers], axis: int = 0) -> Numbers:
+    """`jnp.concatenate`, read-only NumPy's if all arrays are known."""
+    return _put_together(np.concatenate, jnp.concatenate, arrays, axis)
+
+
+def _put_together(
+    on_host: Callable, on_device: Callable, arrays: Sequence[Numbers], axis: int
+) -> Numbers:
+    if is_known(*arrays):
+        return read_only(on_host(arrays, axis))
+    dtype = np.result_type(*(array.dtype for array in arrays))
+    return on_device([jnp.asarray(array, dtype) for array in arrays], axis)
 
 
 def read_only(numbers: np.ndarray) -> np.ndarray:

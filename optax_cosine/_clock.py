@@ -12,19 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from optax_cosine import _time
 from optax_cosine._arrays import Numbers, always, is_known, select
-from optax_cosine._time import (
-    LARGEST,
-    Time,
-    add,
-    from_exact,
-    maximum,
-    scale,
-    to_exact,
-    to_free_time,
-)
+from optax_cosine._time import LARGEST, Time
 
 Steps: TypeAlias = float | Fraction
+
+_ZERO, _ONE = _time.to_free_time(0), _time.to_free_time(1)
 
 
 class Clock(NamedTuple):
@@ -35,64 +29,46 @@ class Clock(NamedTuple):
     count is first divided by `every`, rounded down.
     """
 
-    every: Numbers  # int32
-    at_count: Time
-    at_step: Time
-    steps: Time
-    counts: Time
+    every: Numbers = _ONE.whole  # int32
+    at_count: Time = _ZERO
+    at_step: Time = _ZERO
+    steps: Time = _ONE
+    counts: Time = _ONE
 
-
-_ZERO, _ONE = to_free_time(0), to_free_time(1)
-
-
-def shift_clock(steps: Time) -> Clock:
-    return Clock(_ONE.whole, _ZERO, steps, _ONE, _ONE)
-
-
-def stretch_clock(steps: Time, counts: Time) -> Clock:
-    return Clock(_ONE.whole, _ZERO, _ZERO, steps, counts)
-
-
-def extension_clock(at_step: Time, steps: Time, counts: Time) -> Clock:
-    return Clock(_ONE.whole, at_step, at_step, steps, counts)
-
-
-def staircase_clock(every: Numbers) -> Clock:
-    return Clock(every, _ZERO, _ZERO, _ONE, _ONE)
+    def astype(self, dtype: np.dtype) -> "Clock":
+        """With the fractions of all times in one dtype."""
+        return Clock(self.every, *(time.astype(dtype) for time in self[1:]))
 
 
 def step_at(clock: Clock, now: Time) -> Time:
     """The step that is read at a count."""
-    dtype = now.frac.dtype
-    every, (at_count, at_step, steps, counts) = clock[0], _cast(clock, dtype)
+    every, at_count, at_step, steps, counts = clock.astype(now.frac.dtype)
     if not always(every, 1):
         # NaN stays NaN: the difference is 0 for all other counts.
         flat = now.frac if always(now.frac, 0) else now.frac - now.frac
         stairs = Time(lax.div(now.whole, every), flat)
         now = select(every > 1, stairs, now)
-    since = add(now, -at_count)
-    if not (is_known(steps, counts) and to_exact(steps) == to_exact(counts)):
-        since = scale(since, steps, counts)
-    step = maximum(add(at_step, since), _ZERO.astype(dtype))
-    if always(at_count.whole, 0) and always(at_count.frac, 0):
+    since = _time.add(now, -at_count)
+    if not (is_known(steps, counts) and steps == counts):
+        since = _time.scale(since, steps, counts)
+    step = _at_least_0(_time.add(at_step, since))
+    if _time.is_zero(at_count):
         return step
     return select(now >= at_count, step, now)
 
 
-def _cast(clock: Clock, dtype: np.dtype) -> list[Time]:
-    return [time.astype(dtype) for time in clock[1:]]
+def _at_least_0(time: Time) -> Time:
+    return _time.maximum(time, _ZERO.astype(time.frac.dtype))
 
 
 def count_at(clock: Clock, step: Time) -> Time:
     """The first count at which a step is read. Of a staircase, a whole one."""
     if is_known(clock, step) and not np.ndim(step.whole):
-        count = host_clock(clock).count_at(to_exact(step).item())
-        return from_exact(np.array(min(count, LARGEST), object), step.frac.dtype)
-    every, (at_count, at_step, steps, counts) = clock[0], _cast(clock, step.frac.dtype)
-    count = add(at_count, scale(add(step, -at_step), counts, steps))
-    count = maximum(
-        select(step >= at_count, count, step), _ZERO.astype(step.frac.dtype)
-    )
+        count = host_clock(clock).count_at(_time.to_number(step))
+        return _time.from_exact(np.array(min(count, LARGEST), object), step.frac.dtype)
+    every, at_count, at_step, steps, counts = clock.astype(step.frac.dtype)
+    count = _time.add(at_count, _time.scale(_time.add(step, -at_step), counts, steps))
+    count = _at_least_0(select(step >= at_count, count, step))
     if always(every, 1):
         return count
     is_between = (count.frac > 0).astype(np.int32)
@@ -131,7 +107,7 @@ class HostClock(NamedTuple):
 
 
 def host_clock(clock: Clock) -> HostClock:
-    at_count, at_step, steps, counts = (to_exact(time).item() for time in clock[1:])
+    at_count, at_step, steps, counts = map(_time.to_number, clock[1:])
     speed = Fraction(steps) / counts
     is_whole = speed.denominator == 1
     speed = speed.numerator if is_whole else speed
@@ -154,4 +130,5 @@ def compose(inner: Clock, outer: Clock) -> Clock | None:
     steps, counts = Fraction(inside.speed * outside.speed).as_integer_ratio()
     if max(abs(at_step), steps, counts) > LARGEST:
         return None
-    return Clock(inner.every, _ZERO, *map(to_free_time, (at_step, steps, counts)))
+    times = map(_time.to_free_time, (0, at_step, steps, counts))
+    return Clock(inner.every, *times)

@@ -3,49 +3,24 @@
 import math
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_cosine._arrays import Numbers, Scalar, is_known, is_traced, read_only
-from optax_cosine._clock import Steps
-from optax_cosine._node import (
-    Node,
-    Product,
-    end_of,
-    is_endless,
-    is_held_table,
-    join_nodes,
-    shift_node,
-    splice_nodes,
-    staircase_node,
-    stretch_node,
-)
+from optax_cosine import _node, _table, _time
+from optax_cosine._arrays import Scalar, is_known, is_traced, read_only
+from optax_cosine._arrays import stack as stack_arrays
+from optax_cosine._clock import Clock, Steps
+from optax_cosine._keywords import answer_wrong_keywords
+from optax_cosine._node import Clocked, Node, Product
 from optax_cosine._schedule import Schedule, check_schedule, to_schedule
-from optax_cosine._table import (
-    AFTER,
-    LINEAR,
-    Table,
-    concatenate,
-    is_held,
-    pad_table,
-    single_row,
-)
-from optax_cosine._time import (
-    LARGEST,
-    Time,
-    from_array,
-    to_exact,
-    to_free_time,
-    to_ratio,
-    to_time,
-)
+from optax_cosine._table import AFTER, LINEAR, Table
+from optax_cosine._time import LARGEST, Time
 from optax_cosine._validation import (
     SHORTEST,
-    answer_wrong_keywords,
     check_choice,
     check_positive,
     check_steps,
@@ -100,27 +75,27 @@ def join(*schedules: Schedule, after: After = "hold") -> Schedule:
             )
     _check_end(sum(map(_exact_end, nodes)), "the joined schedules")
     if after == "hold":
-        return to_schedule(join_nodes(nodes))
-    tables = [*filter(is_held_table, nodes)]
+        return to_schedule(_node.join_nodes(nodes))
+    tables = [*filter(_node.is_held_table, nodes)]
     if len(tables) < len(nodes):
         raise ValueError(
             f"after={after!r} needs tables that end, as cosine, linear, constant, join "
             "and edits of them are: not a product, a staircase, or a traced schedule."
         )
-    table = concatenate(tables)
+    table = _table.join_tables(tables)
     code = read_only(np.array(AFTER.index(after), np.int32))
     return to_schedule(table._replace(after=code))
 
 
 def is_known_endless(node: Node) -> bool:
-    endless = is_endless(node)
+    endless = _node.is_endless(node)
     return not is_traced(endless) and bool(np.any(endless))
 
 
 def _exact_end(node: Node) -> Steps:
     """When a schedule ends; 0 if that is not known, or if it never ends."""
     known = is_known(node) and not is_known_endless(node)
-    return to_exact(end_of(node)).item() if known else 0
+    return _time.to_number(_node.end_of(node)) if known else 0
 
 
 def _check_end(total: Steps, what: str) -> None:
@@ -167,7 +142,7 @@ def splice_checked(before: Node, at_step: Scalar, then: Node) -> Schedule:
     """The spliced schedule, unless it ends too late."""
     if not is_traced(at_step):
         _check_end(at_step + _exact_end(then), "the spliced schedule")
-    return to_schedule(splice_nodes(before, to_free_time(at_step), then))
+    return to_schedule(_node.splice_nodes(before, _time.to_free_time(at_step), then))
 
 
 @answer_wrong_keywords
@@ -209,11 +184,13 @@ def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
             return schedule
     if not _may_start_early(node):
         # The difference of the two is `steps`: at most one of them is not 0.
-        return to_schedule(shift_node(node, to_free_time(ahead) - to_free_time(wait)))
+        by = _time.to_free_time(ahead) - _time.to_free_time(wait)
+        return to_schedule(_node.put_on_clock(node, Clock(at_step=by)))
     # What was read ahead already must not come back while the schedule waits.
     first = schedule(0)
-    held = single_row(1, LINEAR, first, first)
-    return splice_checked(held, wait, shift_node(node, to_free_time(ahead)))
+    held = _table.single_row(1, LINEAR, first, first)
+    clock = Clock(at_step=_time.to_free_time(ahead))
+    return splice_checked(held, wait, _node.put_on_clock(node, clock))
 
 
 def _may_start_early(node: Node) -> bool:
@@ -221,7 +198,7 @@ def _may_start_early(node: Node) -> bool:
     match node:
         case Table():
             start = node.rows.clock_start.whole[..., 0]
-            return is_held(node) and not (is_known(start) and bool(start >= 0))
+            return _table.is_held(node) and not (is_known(start) and bool(start >= 0))
         case Product(first, second):
             return _may_start_early(first) or _may_start_early(second)
         case _:
@@ -255,13 +232,13 @@ def stretch(schedule: Schedule, factor: ArrayLike) -> Schedule:
         0.0 0.25 0.5 0.75 1.0
     """
     node = check_schedule("schedule", schedule)
-    numerator, denominator = _ratio_of_times(factor)
-    if is_known(numerator):
-        ratio = Fraction(to_exact(numerator).item()) / to_exact(denominator).item()
+    counts, steps = _ratio_of_times(factor)
+    if is_known(counts):
+        ratio = Fraction(_time.to_number(counts)) / _time.to_number(steps)
         if ratio == 1:
             return schedule
         _check_end(_exact_end(node) * ratio, f"a schedule stretched by {factor!r}")
-    return to_schedule(stretch_node(node, numerator, denominator))
+    return to_schedule(_node.put_on_clock(node, Clock(steps=steps, counts=counts)))
 
 
 def _ratio_of_times(factor: Scalar) -> tuple[Time, Time]:
@@ -269,17 +246,17 @@ def _ratio_of_times(factor: Scalar) -> tuple[Time, Time]:
         # A float is an integer of 24 bits times a power of two.
         factor = jnp.clip(factor, 2.0**-30, 2.0**30)
         _, exponent = jnp.frexp(factor)
-        doublings = jnp.clip(24 - exponent, 0, 30)
-        numerator = factor * (np.int32(1) << doublings).astype(factor.dtype)
-        return (
-            from_array(numerator, factor.dtype),
-            to_time(np.int32(1) << doublings, factor.dtype),
+        denominator = np.int32(1) << jnp.clip(24 - exponent, 0, 30)
+        numerator = factor * denominator.astype(factor.dtype)
+        numerator, denominator = (
+            _time.from_array(x, factor.dtype) for x in (numerator, denominator)
         )
+        return numerator, denominator
     if not 1 / LARGEST <= factor <= LARGEST:
         raise ValueError(
             f"factor must be from 1 / (2**31 - 1) to 2**31 - 1, got {factor!r}."
         )
-    numerator, denominator = map(to_free_time, to_ratio(factor))
+    numerator, denominator = map(_time.to_free_time, _time.to_ratio(factor))
     return numerator, denominator
 
 
@@ -312,7 +289,8 @@ def staircase(schedule: Schedule, every: ArrayLike) -> Schedule:
     every = check_steps("every", every)
     if not is_traced(every) and every == 1:
         return schedule
-    return to_schedule(staircase_node(node, to_free_time(every).whole))
+    clock = Clock(every=_time.to_free_time(every).whole)
+    return to_schedule(Clocked(node, clock))
 
 
 def stack(schedules: Iterable[Schedule]) -> Schedule:
@@ -365,17 +343,10 @@ def _is_table(node: object) -> bool:
     return isinstance(node, Table)
 
 
-def _stack(*parts: Scalar) -> Scalar:
+def _stack(*parts: Any) -> Any:
     """Tables, padded to the same number of rows, or numbers, with a leading axis."""
-    if isinstance(parts[0], Table):
-        rows = max(table.integers.shape[-1] for table in parts)
-        padded = [pad_table(table, rows) for table in parts]
-        return Table(*map(_stack_numbers, *padded))
-    return _stack_numbers(*parts)
-
-
-def _stack_numbers(*leaves: Numbers) -> Numbers:
-    if is_known(leaves):
-        return read_only(np.stack(leaves))
-    dtype = np.result_type(*(leaf.dtype for leaf in leaves))
-    return jnp.stack([jnp.asarray(leaf, dtype) for leaf in leaves])
+    if not _is_table(parts[0]):
+        return stack_arrays(parts)
+    rows = max(table.integers.shape[-1] for table in parts)
+    padded = [_table.pad_table(table, rows) for table in parts]
+    return Table(*map(stack_arrays, zip(*padded, strict=True)))

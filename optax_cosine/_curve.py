@@ -21,6 +21,8 @@ from optax_cosine._time import Time, to_doubles
 
 # Replaces a length of 0: any count divided by it stays finite.
 _TINY_LENGTH = 2.0**-60
+# The smallest normal float32.
+_SMALLEST_EXPONENT = 2.0**-126
 
 
 def half_turn(is_cosine: Numbers, dtype: np.dtype) -> Numbers:
@@ -91,6 +93,9 @@ def bend(
         the power.
     """
     unchanged = exponent == 1
+    if not is_known(exponent):
+        # A loader may have filled a table up with zeros, and 0 * log(0) is NaN.
+        exponent = lax.max(exponent, lax.full_like(exponent, _SMALLEST_EXPONENT))
     power = jnp.exp(exponent * _log_of_base(weight, is_base))
     power = select(unchanged, select(is_base, weight, complement), power)
     rest = select(unchanged, select(is_base, complement, weight), 1 - power)

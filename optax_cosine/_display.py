@@ -12,41 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from optax_cosine import _table
 from optax_cosine._clock import HostClock, Steps, host_clock
-from optax_cosine._host import host_function, row_function
+from optax_cosine._host import Value, host_function, multiply, row_function
 from optax_cosine._json import to_dict
-from optax_cosine._node import (
-    Clocked,
-    Node,
-    Product,
-    Spliced,
-    end_of,
-    is_endless,
-)
+from optax_cosine._node import Clocked, Node, Product, Spliced, end_of, is_endless
 from optax_cosine._picture import Curve, html_picture
-from optax_cosine._table import (
-    AFTER,
-    HOLD,
-    LINEAR,
-    MIRROR,
-    SHAPES,
-    HostRow,
-    Table,
-    concatenate,
-    drop_empty_rows,
-    host_row_at,
-    host_rows,
-    shift_table,
-    single_row,
-    splice_tables,
-)
-from optax_cosine._time import LARGEST, to_exact, to_time
+from optax_cosine._table import AFTER, HOLD, SHAPES, HostRow, Table, host_rows
+from optax_cosine._time import LARGEST, to_number, to_time
 
 _COLUMNS = ("from step", "to", "shape", "init_value", "end_value")
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARKLINE_WIDTH = 60
-# A picture has at most this many points.
-_MAX_POINTS = 10_000
 # A longer list shows its first and its last rows.
 _FIRST_ROWS, _LAST_ROWS = 12, 4
 _MAX_CODE_ROWS, _MAX_CODE = 64, 2_000
@@ -74,18 +51,14 @@ class Phase(NamedTuple):
 def phases_of(table: Table) -> list[Phase]:
     """The rows that have steps."""
     dtype = table.floats.dtype
-    return [
-        Phase._make(
-            [
-                shorten(row.end - row.start, dtype),
-                SHAPES[row.shape],
-                *(_shortest(value, dtype) for value in row[5:]),
-                shorten(row.clock_start, dtype),
-                shorten(row.clock_end, dtype),
-            ]
-        )
-        for row in host_rows(table)
-    ]
+
+    def phase(row: HostRow) -> Phase:
+        times = row.end - row.start, row.clock_start, row.clock_end
+        steps, *clock = (shorten(time, dtype) for time in times)
+        values = (_shortest(value, dtype) for value in row[5:])
+        return Phase(steps, SHAPES[row.shape], *values, *clock)
+
+    return [phase(row) for row in host_rows(table)]
 
 
 def shorten(steps: Steps, dtype: np.dtype = _FLOAT32) -> int | float:
@@ -93,7 +66,7 @@ def shorten(steps: Steps, dtype: np.dtype = _FLOAT32) -> int | float:
     if steps == int(steps):
         return int(steps)
     stored = to_time(Fraction(steps), dtype)
-    short = float(to_exact(stored).item())
+    short = float(to_number(stored))
     candidates = round(short, 7), short
     alike = (x for x in candidates if to_time(Fraction(x), dtype) == stored)
     return next(alike, float(steps))
@@ -118,33 +91,25 @@ def expression(node: Node) -> str:
     """An expression that builds the schedule."""
     match node:
         case Table():
-            return _table_expression(drop_empty_rows(node))
+            return _table_expression(_table.drop_empty_rows(node))
         case Product(first, second):
             factor = expression(second)
             factor = f"({factor})" if isinstance(second, Product) else factor
             return f"{expression(first)} * {factor}"
         case Spliced(before, at_step, then):
-            step = shorten(to_exact(at_step).item())
+            step = shorten(to_number(at_step))
             return f"splice({expression(before)}, {step!r}, {expression(then)})"
         case Clocked(inner, clock):
-            return _clock_expression(node, expression(inner), host_clock(clock))
-
-
-def _clock_expression(node: Clocked, inner: str, clock: HostClock) -> str:
-    every, at_count, at_step, speed = clock
-    if at_count:
-        total = shorten(to_exact(end_of(node)).item())
-        return f"extend({inner}, at_step={shorten(at_count)!r}, total_steps={total!r})"
-    code = _stretched(_shifted(inner, at_step), speed)
-    return f"staircase({code}, {every})" if every > 1 else code
-
-
-def _shifted(inner: str, steps: Steps) -> str:
-    return f"shift({inner}, {shorten(steps)!r})" if steps else inner
-
-
-def _stretched(inner: str, speed: Steps) -> str:
-    return inner if speed == 1 else f"stretch({inner}, {float(1 / Fraction(speed))!r})"
+            every, at_count, at_step, speed = host_clock(clock)
+            code = expression(inner)
+            if at_count:
+                start, total = map(shorten, (at_count, to_number(end_of(node))))
+                return f"extend({code}, at_step={start!r}, total_steps={total!r})"
+            if at_step:
+                code = f"shift({code}, {shorten(at_step)!r})"
+            if speed != 1:
+                code = f"stretch({code}, {float(1 / Fraction(speed))!r})"
+            return f"staircase({code}, {every})" if every > 1 else code
 
 
 def _table_expression(table: Table) -> str:
@@ -166,7 +131,9 @@ def _code_of_rows(rows: list[HostRow], dtype: np.dtype, after: int) -> _Code:
     code = _code_of_segment(segments[0], dtype, after)
     for segment in segments[1:]:
         start, then = segment[0].start, _code_of_segment(segment, dtype, HOLD)
-        table = splice_tables(code.table, to_time(Fraction(start), dtype), then.table)
+        table = _table.splice_tables(
+            code.table, to_time(Fraction(start), dtype), then.table
+        )
         text = f"splice({code.text}, {shorten(start, dtype)!r}, {then.text})"
         code = _Code(text, table)
     return code
@@ -189,10 +156,10 @@ def _code_of_segment(rows: list[HostRow], dtype: np.dtype, after: int) -> _Code:
     if len(parts) > 1 or after != HOLD:
         joined = ", ".join(part.text for part in parts)
         text = f"join({joined}{_after(after)})"
-        table = concatenate([part.table for part in parts])
+        table = _table.join_tables([part.table for part in parts])
     if offset := rows[0].start - rows[0].clock_start:
         text = f"shift({text}, {shorten(offset, dtype)!r})"
-        table = shift_table(table, to_time(Fraction(offset), dtype))
+        table = _table.shift_table(table, to_time(Fraction(offset), dtype))
     return _Code(text, table)
 
 
@@ -202,9 +169,9 @@ def _after(after: int) -> str:
 
 def _code_of_part(row: HostRow, dtype: np.dtype) -> _Code:
     steps = row.clock_end - row.clock_start
-    table = single_row(Fraction(steps), row.shape, *map(dtype.type, row[5:]))
+    table = _table.single_row(Fraction(steps), row.shape, *map(dtype.type, row[5:]))
     first, last, *bends = (_shortest(value, dtype) for value in row[5:])
-    if row.shape == LINEAR and first == last and bends == [1, 1]:
+    if row.shape == _table.LINEAR and first == last and bends == [1, 1]:
         return _Code(f"constant({first!r}, steps={shorten(steps, dtype)!r})", table)
     names = zip(("exponent", "time_exponent"), bends, strict=True)
     more = "".join(f", {name}={value!r}" for name, value in names if value != 1)
@@ -213,6 +180,14 @@ def _code_of_part(row: HostRow, dtype: np.dtype) -> _Code:
 
 
 # --- Sections ---
+
+
+class Piece(NamedTuple):
+    """What a schedule does from a count on, until its next piece."""
+
+    shape: str
+    # At a count; at infinity, what the last piece approaches.
+    value: Value
 
 
 class Section(NamedTuple):
@@ -230,79 +205,71 @@ def sections_of(node: Node) -> tuple[list[Section], int]:
 
     Of many sections the first and the last are there.
     """
-    starts, value = sorted({0, *_starts_of_sections(node)}), host_function(node)
-    pairs = [*zip(starts, [*starts[1:], math.inf], strict=True)]
+    pieces = _pieces_of(node)
+    pairs = [*itertools.pairwise([*pieces, math.inf])]
     hidden = max(0, len(pairs) - _FIRST_ROWS - _LAST_ROWS)
     if hidden > 1:
         del pairs[_FIRST_ROWS:-_LAST_ROWS]
-    sections = [
-        Section(a, b, _shape_at(node, a), value(a), _value_before(node, b))
-        for a, b in pairs
-    ]
+    sections = []
+    for start, stop in pairs:
+        shape, value = pieces[start]
+        sections.append(Section(start, stop, shape, value(start), value(stop)))
     return sections, hidden if hidden > 1 else 0
 
 
-def _starts_of_sections(node: Node) -> list[Steps]:
-    """The counts at which something begins, the end included."""
+def _pieces_of(node: Node) -> dict[Steps, Piece]:
+    """The pieces by the counts at which they start, in order, from 0 on."""
     match node:
         case Table():
-            # A row may wait for its clock, or hold after its clock has ended.
-            rows = host_rows(node)
-            inside = [
-                time for row in rows for time in row[2:4] if row.start < time < row.end
-            ]
-            return [*(row.start for row in rows), *inside, rows[-1].end]
-        case Product(first, second):
-            return [*_starts_of_sections(first), *_starts_of_sections(second)]
+            return _pieces_of_table(node)
+        case Product():
+            first, second = map(_pieces_of, node)
+            pieces, one, other = {}, first[0], second[0]
+            for start in sorted({*first, *second}):
+                one, other = first.get(start, one), second.get(start, other)
+                shape = f"{one.shape} * {other.shape}"
+                pieces[start] = Piece(shape, multiply(one.value, other.value))
+            return pieces
         case Spliced(before, at_step, then):
-            step = to_exact(at_step).item()
-            kept = [start for start in _starts_of_sections(before) if start < step]
-            return [*kept, *(step + start for start in _starts_of_sections(then))]
+            first, step = _pieces_of(before), to_number(at_step)
+            kept = {start: piece for start, piece in first.items() if start < step}
+            return kept | _on_clock(_pieces_of(then), HostClock(1, 0, -step, 1))
         case Clocked(inner, clock):
-            count_at = host_clock(clock).count_at
-            return [count_at(start) for start in _starts_of_sections(inner)]
+            pieces = _pieces_of(inner)
+            first = pieces[0].value(0)
+            waiting = {0: Piece("hold", lambda _: first)}
+            return waiting | _on_clock(pieces, host_clock(clock))
 
 
-def _shape_at(node: Node, step: Steps) -> str:
-    match node:
-        case Table():
-            row = host_row_at(node, step, "right")
-            if step >= row.end:
-                return AFTER[node.after]
-            if not row.clock_start <= step < row.clock_end:
-                return "hold"
-            is_constant = row.init_value == row.end_value
-            return "constant" if is_constant else SHAPES[row.shape]
-        case Product(first, second):
-            return f"{_shape_at(first, step)} * {_shape_at(second, step)}"
-        case Spliced(before, at_step, then):
-            since = step - to_exact(at_step).item()
-            return _shape_at(before, step) if since < 0 else _shape_at(then, since)
-        case Clocked(inner, clock):
-            clock = host_clock(clock)
-            is_waiting = step < clock.count_at(0)
-            return "hold" if is_waiting else _shape_at(inner, clock.step_at(step))
+def _pieces_of_table(table: Table) -> dict[Steps, Piece]:
+    pieces, rows = {}, host_rows(table)
+    for row in rows:
+        shape, value = SHAPES[row.shape], row_function(row)
+        if row.init_value == row.end_value:
+            shape = "constant"
+        # A row may wait for its clock, or hold after its clock has ended.
+        starts = row.start, row.clock_start, row.clock_end
+        for start, what in zip(starts, ("hold", shape, "hold"), strict=True):
+            if start < row.end:
+                pieces[max(start, row.start)] = Piece(what, value)
+    value = host_function(table)
+    last = rows[0].init_value if table.after == _table.MIRROR else rows[-1].end_value
+    pieces[rows[-1].end] = Piece(
+        AFTER[table.after], lambda count: value(count) if count < math.inf else last
+    )
+    return pieces
 
 
-def _value_before(node: Node, stop: Steps) -> float:
-    """The value that a schedule approaches; without a stop, at the end of a lap."""
-    match node:
-        case Table():
-            if stop == math.inf and node.after == MIRROR:
-                return host_row_at(node, 0, "right").init_value
-            row = host_row_at(node, stop, "left")
-            is_later_lap = row.end < stop < math.inf
-            return (host_function(node) if is_later_lap else row_function(row))(stop)
-        case Product(first, second):
-            return _value_before(first, stop) * _value_before(second, stop)
-        case Spliced(before, at_step, then):
-            since = stop - to_exact(at_step).item()
-            if since <= 0:
-                return _value_before(before, stop)
-            return _value_before(then, since)
-        case Clocked(inner, clock):
-            step = stop if stop == math.inf else host_clock(clock).step_at(stop)
-            return _value_before(inner, step)
+def _on_clock(pieces: dict[Steps, Piece], clock: HostClock) -> dict[Steps, Piece]:
+    """The pieces by the counts at which a clock reaches them."""
+
+    def on_clock(value: Value) -> Value:
+        return lambda count: value(clock.step_at(count) if count < math.inf else count)
+
+    return {
+        clock.count_at(start): Piece(shape, on_clock(value))
+        for start, (shape, value) in pieces.items()
+    }
 
 
 # --- For a terminal and for a notebook ---
@@ -315,7 +282,7 @@ def lap_of(node: Node) -> int:
         # A schedule that reads ahead is drawn until a lap has been seen whole.
         count = clock.count_at(lap_of(node.inner) + max(clock.at_step, 0))
     else:
-        count = to_exact(end_of(node)).item()
+        count = to_number(end_of(node))
     return max(1, min(math.ceil(count), LARGEST))
 
 
@@ -325,20 +292,15 @@ def evenly_spaced_counts(total: int, number: int) -> list[int]:
     return [total * i // (number - 1) for i in range(number)]
 
 
-def curve_of(node: Node, total: int) -> Curve:
-    counts, value = evenly_spaced_counts(total, _MAX_POINTS), host_function(node)
-    starts = [float(start) for start in _starts_of_sections(node)]
-    return Curve(counts, [value(count) for count in counts], starts)
+def curve_of(node: Node, total: int, max_points: int = 10_000) -> Curve:
+    counts, value = evenly_spaced_counts(total, max_points), host_function(node)
+    return Curve(counts, [*map(value, counts)], [*map(float, _pieces_of(node))])
 
 
 def as_text(node: Node) -> str:
     """The code, the curve on one line, and the phases."""
-    counts, value = (
-        evenly_spaced_counts(lap_of(node), _SPARKLINE_WIDTH),
-        host_function(node),
-    )
-    curve = sparkline([value(count) for count in counts])
-    line = f"{curve}  0 to {counts[-1]:,}"
+    counts, values, _ = curve_of(node, lap_of(node), _SPARKLINE_WIDTH)
+    line = f"{sparkline(values)}  0 to {counts[-1]:,}"
     return "\n".join([expression(node), line, _as_text_table(node)])
 
 
@@ -390,13 +352,8 @@ def _rows(node: Node) -> list[tuple[str, ...]]:
 
 
 def _row(section: Section) -> tuple[str, ...]:
-    return (
-        _step(section.start),
-        _step(section.stop),
-        section.shape,
-        f"{section.init_value:.6g}",
-        f"{section.end_value:.6g}",
-    )
+    start, stop, shape, *values = section
+    return _step(start), _step(stop), shape, *(f"{value:.6g}" for value in values)
 
 
 def _step(step: Steps) -> str:

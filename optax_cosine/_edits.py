@@ -3,28 +3,17 @@
 import numpy as np
 from jax.typing import ArrayLike
 
+from optax_cosine import _table, _time
 from optax_cosine._arrays import Scalar, is_known, is_traced, select, to_numpy
 from optax_cosine._compose import is_known_endless, splice_checked
 from optax_cosine._display import shorten
+from optax_cosine._keywords import answer_wrong_keywords
 from optax_cosine._node import Node, end_of, extend_node
 from optax_cosine._parts import Shape, check_shape
 from optax_cosine._schedule import Schedule, check_schedule, to_schedule
-from optax_cosine._table import COSINE, LINEAR, build_table, single_row, value_dtype
-from optax_cosine._time import (
-    Time,
-    add,
-    cumulative,
-    from_exact,
-    stack_times,
-    to_exact,
-    to_time,
-)
-from optax_cosine._validation import (
-    answer_wrong_keywords,
-    check_not_above,
-    check_rate,
-    check_steps,
-)
+from optax_cosine._table import COSINE, LINEAR, Segment
+from optax_cosine._time import Time
+from optax_cosine._validation import check_not_above, check_rate, check_steps
 
 
 @answer_wrong_keywords
@@ -81,11 +70,11 @@ def cooldown(
     node = _on_host_if_known(schedule)
     value = to_schedule(node)(at_step)
     end_value = check_rate("end_value", end_value)
-    dtype = value_dtype([value, end_value])
+    dtype = _table.value_dtype([value, end_value])
     check_not_above("schedule(at_step)", value, "end_value", end_value, dtype)
     row_shape, time_exponent = check_shape(shape)
     steps = check_steps("steps", steps)
-    decay = single_row(steps, row_shape, value, end_value, 1.0, time_exponent)
+    decay = _table.single_row(steps, row_shape, value, end_value, 1.0, time_exponent)
     return splice_checked(node, at_step, decay)
 
 
@@ -136,7 +125,7 @@ def extend(
     _check_rest(node, at_step, total_steps)
     end = end_of(node)
     dtype = end.frac.dtype
-    start, total = to_time(at_step, dtype), to_time(total_steps, dtype)
+    start, total = _time.to_time(at_step, dtype), _time.to_time(total_steps, dtype)
     steps, counts = (_time_left(x, start) for x in (end, total))
     return to_schedule(extend_node(node, start, steps, counts))
 
@@ -197,27 +186,21 @@ def rewarm(
     value = to_schedule(node)(at_step)
     peak = check_rate("peak_value", peak_value)
     end_value = check_rate("end_value", end_value)
-    dtype = value_dtype([value, peak, end_value])
+    dtype = _table.value_dtype([value, peak, end_value])
     _check_not_below(value, peak, dtype)
     check_not_above("peak_value", peak, "end_value", end_value, dtype)
     warmup = check_steps("warmup_steps", warmup_steps, least=0)
     decay = check_steps("decay_steps", decay_steps)
-    lengths = stack_times([to_time(steps, dtype) for steps in (warmup, decay)])
-    again = build_table(
-        cumulative(lengths),
-        [LINEAR, COSINE],
-        [value, peak],
-        [peak, end_value],
-        [1.0, 1.0],
-        [1.0, 1.0],
-    )
+    lengths = [_time.to_time(steps, dtype) for steps in (warmup, decay)]
+    up, down = Segment(LINEAR, value, peak), Segment(COSINE, peak, end_value)
+    again = _table.build_table(_time.cumulative(_time.stack_times(lengths)), [up, down])
     return splice_checked(node, at_step, again)
 
 
 def _time_left(end: Time, start: Time) -> Time:
     # Traced numbers may leave nothing to stretch, which then takes one step.
-    left, dtype = add(end, -start), end.frac.dtype
-    zero, one = (from_exact(np.array(n), dtype) for n in (0, 1))
+    left, dtype = _time.add(end, -start), end.frac.dtype
+    zero, one = (_time.from_exact(np.array(n), dtype) for n in (0, 1))
     return select(zero >= left, one, left)
 
 
@@ -245,7 +228,7 @@ def _check_rest(node: Node, at_step: Scalar, total_steps: Scalar) -> None:
         )
     if is_traced(at_step):
         return
-    if is_known(node) and at_step >= (end := to_exact(end_of(node)).item()):
+    if is_known(node) and at_step >= (end := _time.to_number(end_of(node))):
         raise ValueError(
             f"at_step={at_step} must be before the end of the schedule, step "
             f"{shorten(end)}, as nothing is left to stretch: extend before the end, or "

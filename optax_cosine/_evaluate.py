@@ -31,22 +31,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.sharding import NamedSharding
 
-from optax_cosine._arrays import Numbers, Tree, always, is_known, select
+from optax_cosine import _table
+from optax_cosine._arrays import Numbers, Pytree, Tree, always, is_known, select
 from optax_cosine._clock import step_at
 from optax_cosine._curve import bend, clip_value, far_weight, half_turn, turn_per_step
 from optax_cosine._node import Clocked, Node, Product, Spliced, dtype_of
-from optax_cosine._table import (
-    COSINE,
-    HOLD,
-    MIRROR,
-    REPEAT,
-    Rows,
-    Table,
-    drop_empty_rows,
-    end_of_table,
-    unpack,
-)
+from optax_cosine._table import COSINE, HOLD, MIRROR, REPEAT, Rows, Table
 from optax_cosine._time import LARGEST, Time, add, from_array, minimum
 
 Clip: TypeAlias = Callable[[Any, Any, Any], Array]
@@ -69,17 +61,27 @@ _IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
 
 def evaluate(node: Node, counts: Array) -> Array:
     """The values at counts of any real dtype, shape and sharding."""
-    sharding = getattr(counts.aval, "sharding", None)
-    axes = sharding.spec if _auto_axes and sharding is not None else ()
-    if all(axis is None for axis in axes):
+    mesh = _explicit_mesh((node, counts))
+    if mesh is None:
         return _evaluate(node, counts)
     # The axes of a mesh that `jax.make_mesh` makes are explicit: the output of each
     # operation has a sharding that JAX derives, but not for a gather. Here they are
     # automatic, and the values are sharded as the counts are.
+    sharding = NamedSharding(mesh, counts.aval.sharding.spec)
+    known = functools.partial(_evaluate, node)
     if is_known(node):
-        known = functools.partial(_evaluate, node)
         return _auto_axes(known, out_sharding=sharding)(counts)
     return _auto_axes(_evaluate, out_sharding=sharding)(node, counts)
+
+
+def _explicit_mesh(tree: Pytree) -> Any:
+    """The mesh with explicit axes on which an array of the tree lies, or None."""
+    for leaf in jax.tree.leaves(tree):
+        mesh = getattr(getattr(leaf, "aval", None), "sharding", None)
+        mesh = getattr(mesh, "mesh", None)
+        if _auto_axes and mesh is not None and mesh.explicit_axes:
+            return mesh
+    return None
 
 
 def _evaluate(node: Node, counts: Array) -> Array:
@@ -132,11 +134,11 @@ class _Row(NamedTuple):
 
 def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
     dtype = dtype_of(table)
-    table = table._replace(floats=table.floats.astype(dtype))
-    now, total = now.astype(dtype), end_of_table(table)
+    table = _table.widen_numbers(table)
+    now, total = now.astype(dtype), _table.end_of_table(table)
     laps = _completed_laps(now, total, table.after)
     if is_known(table):
-        table = drop_empty_rows(table)
+        table = _table.drop_empty_rows(table)
         now, fits_int32 = _limit(_wrap(now, total, laps, table.after), table.rows)
         row = _read_known_row(table, now, num_counts)
     else:
@@ -247,7 +249,7 @@ def _gather(packed: Numbers, index: Array) -> Array:
 def _gather_row(table: Table, index: Array) -> _Row:
     """One row of a traced table: two gathers, whatever a row holds."""
     packed = _gather(table.integers, index), _gather(table.floats, index)
-    return _to_row(unpack(*packed, -1))
+    return _to_row(_table.unpack(*packed, -1))
 
 
 def _read_known_row(table: Table, now: Time, num_counts: int) -> _Row:
@@ -258,7 +260,7 @@ def _read_known_row(table: Table, now: Time, num_counts: int) -> _Row:
     columns, ends = _to_row(table.rows), table.ends
     num_rows = len(ends.whole)
     if num_rows > _MAX_SELECTS:
-        index = _find_row(table, end_of_table(table), now, num_counts)
+        index = _find_row(table, _table.end_of_table(table), now, num_counts)
         return jax.tree.map(lambda column: _gather_known(column, index), columns)
     row = _take(columns, 0)
     for i in range(1, num_rows):

@@ -30,9 +30,10 @@ def register_with_flax_if_imported() -> None:
             }
         except (KeyError, ValueError) as error:
             raise ValueError(
-                "the saved schedules have another structure than those of the target: "
-                "they were edited before saving. Put the saved ones into the target "
-                "with set_schedules, then restore."
+                "the saved schedules have another structure than those of the target, "
+                "as a product, a staircase or an endless schedule that was edited is "
+                "not one table of phases. Put a schedule of the saved structure into "
+                "the target with set_schedules, then restore."
             ) from error
 
     makers = {

@@ -11,18 +11,11 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, TypeAlias
 
+from optax_cosine import _table
 from optax_cosine._clock import Steps, host_clock
 from optax_cosine._node import Clocked, Node, Product, Spliced, is_held_table
-from optax_cosine._table import (
-    COSINE,
-    MIRROR,
-    HostRow,
-    Table,
-    end_of_table,
-    host_rows,
-    is_held,
-)
-from optax_cosine._time import LARGEST, to_doubles, to_exact
+from optax_cosine._table import COSINE, MIRROR, HostRow, Table
+from optax_cosine._time import LARGEST, to_doubles, to_number
 
 # A count is an int, but a stretched clock reads a schedule between two counts.
 Value: TypeAlias = Callable[[Steps], float]
@@ -50,7 +43,7 @@ def host_function(node: Node) -> Value:
         case Table():
             return _function_of_table(node, float)
         case Product(first, second):
-            return _multiply(host_function(first), host_function(second))
+            return multiply(host_function(first), host_function(second))
         case Spliced(before, at_step, then):
             step = to_doubles(at_step).item()
             return _splice(host_function(before), step, host_function(then))
@@ -59,7 +52,7 @@ def host_function(node: Node) -> Value:
             return lambda count: value(step_at(count))
 
 
-def _multiply(first: Value, second: Value) -> Value:
+def multiply(first: Value, second: Value) -> Value:
     return lambda count: first(count) * second(count)
 
 
@@ -68,14 +61,14 @@ def _splice(before: Value, at_step: float, then: Value) -> Value:
 
 
 def _function_of_table(table: Table, rounded: Rounding) -> Value:
-    rows = host_rows(table)
+    rows = _table.host_rows(table)
     ends = [row.end for row in rows[:-1]]
     value = _choose([row_function(row, rounded) for row in rows], ends)
-    if is_held(table):
+    if _table.is_held(table):
         return value
     # A lap may be a ratio, such as 10 / 3, that a float does not hold.
-    lap = to_exact(end_of_table(table)).item()
-    return _mirror(value, lap) if table.after == MIRROR else _repeat(value, lap)
+    lap = to_number(_table.end_of_table(table))
+    return _repeat(value, lap, is_mirrored=bool(table.after == MIRROR))
 
 
 def _choose(values: list[Value], ends: list[float]) -> Value:
@@ -92,22 +85,14 @@ def _choose(values: list[Value], ends: list[float]) -> Value:
     return lambda count: before(count) if count < end else then(count)
 
 
-def _repeat(value: Value, lap: int | Fraction) -> Value:
-    return lambda count: value(_wrap(count, lap)[1])
+def _repeat(value: Value, lap: int | Fraction, *, is_mirrored: bool) -> Value:
+    def repeated(count: Steps) -> float:
+        laps, since = divmod(count, lap)
+        if since and lap - since < _LAP_TOLERANCE:
+            laps, since = laps + 1, 0
+        return value(lap - since if is_mirrored and laps % 2 else since)
 
-
-def _mirror(value: Value, lap: int | Fraction) -> Value:
-    def mirrored(count: Steps) -> float:
-        laps, since = _wrap(count, lap)
-        return value(lap - since if laps % 2 else since)
-
-    return mirrored
-
-
-def _wrap(count: Steps, lap: int | Fraction) -> tuple[int, Steps]:
-    laps, since = divmod(count, lap)
-    is_complete = since and lap - since < _LAP_TOLERANCE
-    return (int(laps) + 1, 0) if is_complete else (int(laps), since)
+    return repeated
 
 
 def row_function(row: HostRow, rounded: Rounding = float) -> Value:

@@ -184,6 +184,9 @@ def _refuse_written(name: str, value: Any) -> None:
 
 
 def _copy(leaf: Pytree) -> Pytree:
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        # Some optimizers keep the parameters in their state.
+        return leaf
     leaf = jnp.asarray(leaf)
     # `dtype=` makes the copy strongly typed.
     return jnp.array(leaf, leaf.dtype, copy=True)

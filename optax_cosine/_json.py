@@ -1,14 +1,16 @@
 """Schedules as dictionaries that JSON can hold, and back, to the bit."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from optax_cosine._arrays import Numbers, read_only
 from optax_cosine._clock import Clock
-from optax_cosine._node import Clocked, Node, Product, Spliced, batch_shape_of
+from optax_cosine._node import Clocked, Node, Product, Spliced
 from optax_cosine._table import AFTER, SHAPES, Table
 from optax_cosine._time import LARGEST, Time
 from optax_cosine._validation import LARGEST_RATE, SMALLEST_RATE
@@ -19,8 +21,8 @@ _FLOATS = (
     *("init_values", "end_values", "exponents", "time_exponents"),
 )
 _CODES = {"shapes": SHAPES, "after": AFTER}
-_KINDS = {"product": Product, "spliced": Spliced, "clocked": Clocked, "clock": Clock}
-# The smallest value of each number that is not a value of the schedule.
+_COMBINATIONS = {"product": Product, "spliced": Spliced, "clocked": Clocked}
+# The smallest value of each integer that must not be negative.
 _LEAST = {"at_count": 0, "every": 1, "steps": 1, "counts": 1, "ends": 0}
 
 
@@ -28,15 +30,15 @@ def to_dict(node: Node | Clock | Time | Numbers) -> Any:
     """The numbers of a node with NumPy's leaves, as Python's numbers and lists."""
     match node:
         case Table(integers, floats, after):
-            columns = zip(
-                _INTEGERS, np.moveaxis(np.asarray(integers), -2, 0), strict=True
-            )
-            values = zip(_FLOATS, np.moveaxis(np.asarray(floats), -2, 0), strict=True)
-            named = [*columns, *values, ("after", after)]
-            lists = {name: _to_list(name, column) for name, column in named}
+            packed = (np.moveaxis(np.asarray(x), -2, 0) for x in (integers, floats))
+            columns = itertools.chain(*packed)
+            named = dict(zip((*_INTEGERS, *_FLOATS), columns, strict=True))
+            named["shapes"] = np.array(SHAPES)[named["shapes"]]
+            named["after"] = np.array(AFTER)[after]
+            lists = {name: column.tolist() for name, column in named.items()}
             return {"kind": "table", "dtype": str(floats.dtype), **lists}
-        case Time():
-            return {"whole": to_dict(node.whole), "frac": to_dict(node.frac)}
+        case Time(whole, frac):
+            return {"whole": to_dict(whole), "frac": to_dict(frac)}
         case Product() | Spliced() | Clocked() | Clock():
             fields = {name: to_dict(field) for name, field in node._asdict().items()}
             return {"kind": type(node).__name__.lower(), **fields}
@@ -44,44 +46,48 @@ def to_dict(node: Node | Clock | Time | Numbers) -> Any:
             return np.asarray(node).tolist()
 
 
-def _to_list(name: str, column: np.ndarray) -> list[Any]:
-    return (np.array(_CODES[name])[column] if name in _CODES else column).tolist()
-
-
-def from_dict(values: object, name: str = "a schedule") -> Node:
+def from_dict(values: Any, name: str = "a schedule") -> Node:
     """The node that was written. The message of an error names the key."""
-    if not isinstance(values, Mapping):
-        raise TypeError(f"{name} must be a dict, got {values!r}.")
+    _check_mapping(name, values)
     kind = values.get("kind")
-    if isinstance(kind, str) and kind in ("product", "spliced", "clocked"):
-        return _read_node(values, kind)
-    if not isinstance(kind, str) or kind != "table":
+    if not isinstance(kind, str) or kind not in ("table", *_COMBINATIONS):
         kinds = "table, product, spliced or clocked"
         raise ValueError(f"kind of {name} must be {kinds}, got {kind!r}.")
-    return _read_table(values)
-
-
-def _read_node(values: Mapping[str, Any], kind: str) -> Any:
-    names = _KINDS[kind]._fields
-    _check_keys(values, ["kind", *names])
-    fields = {name: _read_field(name, values[name]) for name in names}
-    shapes = [_shape_of(field) for field in fields.values()]
-    if any(shape != shapes[0] for shape in shapes):
-        given = ", ".join(map("{} {}".format, fields, shapes))
-        raise ValueError(f"all parts of a {kind} need one batch shape, got {given}.")
-    if kind == "spliced" and (fields["at_step"].whole < 0).any():
+    if kind == "table":
+        return _read_table(values)
+    node = _read_parts(values, _COMBINATIONS[kind])
+    if isinstance(node, Spliced) and (node.at_step.whole < 0).any():
         raise ValueError(f"at_step must be 0 or more, got {values['at_step']!r}.")
-    return _KINDS[kind](**fields)
+    return node
 
 
-def _read_field(name: str, value: Any) -> Any:
-    if name == "clock":
-        _check_mapping(name, value)
-        return _read_node(value, "clock")
-    if name == "every":
-        return _read_array(name, value, np.int32)
-    if name not in ("at_step", "at_count", "steps", "counts"):
-        return from_dict(value, name)
+def _read_parts(values: Mapping[str, Any], kind: Any) -> Any:
+    """A named tuple, each field of which is a node, a clock, a time, or a number."""
+    _check_keys(values, ["kind", *kind._fields])
+    parts = kind(*(_read_part(name, values[name]) for name in kind._fields))
+    # The last leaf of each part has the batch shape of the part.
+    shapes = [jax.tree.leaves(part)[-1].shape for part in parts]
+    if len(set(shapes)) > 1:
+        given = ", ".join(map("{} {}".format, kind._fields, shapes))
+        what = f"a {kind.__name__.lower()}"
+        raise ValueError(f"all parts of {what} need one batch shape, got {given}.")
+    return parts
+
+
+def _read_part(name: str, value: Any) -> Any:
+    match name:
+        case "every":
+            return _read_array(name, value, np.int32)
+        case "clock":
+            _check_mapping(name, value)
+            return _read_parts(value, Clock)
+        case "at_step" | "at_count" | "steps" | "counts":
+            return _read_time(name, value)
+        case _:
+            return from_dict(value, name)
+
+
+def _read_time(name: str, value: Any) -> Time:
     _check_mapping(name, value)
     _check_keys(value, ["whole", "frac"], f" of {name}")
     whole = _read_array(name, value["whole"], np.int32)
@@ -90,18 +96,6 @@ def _read_field(name: str, value: Any) -> Any:
         shapes = f"{whole.shape} and {frac.shape}"
         raise ValueError(f"whole and frac of {name} need one shape, got {shapes}.")
     return Time(whole, frac)
-
-
-def _shape_of(field: Any) -> tuple[int, ...]:
-    match field:
-        case np.ndarray():
-            return field.shape
-        case Time():
-            return field.whole.shape
-        case Clock():
-            return field.every.shape
-        case _:
-            return batch_shape_of(field)
 
 
 def _read_table(values: Mapping[str, Any]) -> Table:
@@ -113,19 +107,17 @@ def _read_table(values: Mapping[str, Any]) -> Table:
         raise ValueError("dtype float64 can be read under jax_enable_x64 alone.")
     columns = {name: _read_array(name, values[name], np.int32) for name in _INTEGERS}
     columns |= {name: _read_array(name, values[name], dtype) for name in _FLOATS}
-    after, shape = (
-        _read_array("after", values["after"], np.int32),
-        columns["ends"].shape,
-    )
+    after = _read_array("after", values["after"], np.int32)
+    shape = columns["ends"].shape
     for name, column in columns.items():
         if column.shape != shape or not column.size or shape[:-1] != after.shape:
             raise ValueError(f"{name} must have one entry for each of ends.")
     _check_rows(columns)
-    stacks = (
-        np.stack([columns[x] for x in names], -2) for names in (_INTEGERS, _FLOATS)
-    )
-    integers, floats = map(read_only, stacks)
-    return Table(integers, floats, after)
+
+    def stacked(names: Iterable[str]) -> np.ndarray:
+        return read_only(np.stack([columns[name] for name in names], -2))
+
+    return Table(stacked(_INTEGERS), stacked(_FLOATS), after)
 
 
 def _check_rows(columns: Mapping[str, np.ndarray]) -> None:
@@ -144,7 +136,7 @@ def _check_mapping(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a dict, got {value!r}.")
 
 
-def _check_keys(values: Mapping[str, Any], names: Sequence[str], of: str = "") -> None:
+def _check_keys(values: Mapping[str, Any], names: Iterable[str], of: str = "") -> None:
     if wrong := set(names) ^ values.keys():
         state = "unknown" if wrong & values.keys() else "missing"
         raise ValueError(f"{state} keys{of}: {', '.join(sorted(map(str, wrong)))}.")
@@ -164,33 +156,27 @@ def _read_array(name: str, value: Any, dtype: Any) -> np.ndarray:
         array = wide.astype(dtype)
     if not (array == wide).all() or not np.isfinite(array).all():
         raise ValueError(f"{name} does not fit in {np.dtype(dtype)}.")
-    _check_range(name, array)
+    rule, is_kept = _rule_of(name)
+    if not is_kept(array).all():
+        raise ValueError(f"{name} must be {rule}, got {array.tolist()!r}.")
     return read_only(array)
 
 
-def _check_range(name: str, array: np.ndarray) -> None:
+def _rule_of(name: str) -> tuple[str, Callable[[np.ndarray], Any]]:
+    """What holds of each number of a field: in words, and as a function."""
     if name.endswith(("_fracs", "_frac")):
-        if ((array < 0) | (array >= 1)).any():
-            rule = "from 0 to below 1"
-            raise ValueError(f"{name} must be {rule}, got {array.tolist()!r}.")
-    elif name.endswith("exponents"):
-        if (array < SMALLEST_RATE).any():
-            rule = "1.2e-38 or more"
-            raise ValueError(f"{name} must be {rule}, got {array.tolist()!r}.")
-    elif name.endswith("values"):
-        if (abs(array) > LARGEST_RATE).any():
-            rule = "at most 1.7e38 in size"
-            raise ValueError(f"{name} must be {rule}, got {array.tolist()!r}.")
-    elif array.dtype == np.int32 and (array < _LEAST.get(name, -LARGEST)).any():
-        least = _LEAST.get(name, "-(2**31 - 1)")
-        raise ValueError(f"{name} must be {least} or more, got {array.tolist()!r}.")
+        return "from 0 to below 1", lambda x: (x >= 0) & (x < 1)
+    if name.endswith("exponents"):
+        return "1.2e-38 or more", lambda x: x >= SMALLEST_RATE
+    if name.endswith("values"):
+        return "at most 1.7e38 in size", lambda x: abs(x) <= LARGEST_RATE
+    least = _LEAST.get(name, -LARGEST)
+    return f"{least if least >= 0 else '-(2**31 - 1)'} or more", lambda x: x >= least
 
 
 def _read_codes(name: str, given: np.ndarray) -> np.ndarray:
-    names = _CODES[name]
+    names, rows = _CODES[name], given.tolist()
     if not np.isin(given, names).all():
-        raise ValueError(
-            f"{name} must be of {', '.join(names)}, got {given.tolist()!r}."
-        )
+        raise ValueError(f"{name} must be of {', '.join(names)}, got {rows!r}.")
     codes = sum(code * (given == one) for code, one in enumerate(names))
     return read_only(np.asarray(codes, np.int32))

@@ -6,36 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from optax_cosine._arrays import Scalar, is_known, is_traced
+from optax_cosine import _restarts, _table, _time
+from optax_cosine._arrays import Scalar, is_traced
+from optax_cosine._keywords import answer_wrong_keywords
 from optax_cosine._parts import Shape, check_shape
-from optax_cosine._restarts import (
-    check_cycle_warmup,
-    cycle_lengths,
-    geometric_rates,
-    restarts_table,
-    round_share,
-)
 from optax_cosine._schedule import Schedule, to_schedule
-from optax_cosine._table import (
-    COSINE,
-    HOLD,
-    LINEAR,
-    REPEAT,
-    build_table,
-    single_row,
-    value_dtype,
-)
-from optax_cosine._time import (
-    Time,
-    add,
-    cumulative,
-    maximum,
-    minimum,
-    stack_times,
-    to_time,
-)
+from optax_cosine._table import COSINE, HOLD, LINEAR, REPEAT, Segment
+from optax_cosine._time import Time
 from optax_cosine._validation import (
-    answer_wrong_keywords,
     check_fraction,
     check_not_above,
     check_positive,
@@ -115,13 +93,12 @@ def cosine_annealing_schedule(
         Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts",
         2017, arXiv:1608.03983.
     """
-    values = check_rate("init_value", init_value), check_rate("end_value", end_value)
-    dtype = value_dtype(values)
-    check_not_above("init_value", values[0], "end_value", values[1], dtype)
+    init, end = check_rate("init_value", init_value), check_rate("end_value", end_value)
+    dtype = _table.value_dtype([init, end])
+    check_not_above("init_value", init, "end_value", end, dtype)
     steps = check_steps("decay_steps", decay_steps)
-    return to_schedule(
-        single_row(steps, COSINE, *values, check_positive("exponent", exponent))
-    )
+    exponent = check_positive("exponent", exponent)
+    return to_schedule(_table.single_row(steps, COSINE, init, end, exponent))
 
 
 @answer_wrong_keywords
@@ -184,15 +161,11 @@ def warmup_cosine_annealing_schedule(
         "hold_steps": check_steps("hold_steps", hold_steps, least=0),
     }
     exponent = check_positive("exponent", exponent)
-    return to_schedule(
-        build_table(
-            _allocate(total, lengths, dtype),
-            [LINEAR, LINEAR, COSINE],
-            [init, peak, peak],
-            [peak, peak, end],
-            [1.0, 1.0, exponent],
-            [1.0, 1.0, 1.0],
-        )
+    return _from_segments(
+        _allocate(total, lengths, dtype),
+        Segment(LINEAR, init, peak),
+        Segment(LINEAR, peak, peak),
+        Segment(COSINE, peak, end, exponent),
     )
 
 
@@ -242,21 +215,16 @@ def cosine_one_cycle_schedule(
     div_factor = check_positive("div_factor", div_factor)
     final_div_factor = check_positive("final_div_factor", final_div_factor)
     total = check_steps("total_steps", total_steps)
-    up = round_share(check_fraction("pct_start", pct_start), total)
+    up = _restarts.round_share(check_fraction("pct_start", pct_start), total)
     start = check_rate("peak_value / div_factor", _divide_rate(peak, div_factor))
     final = "peak_value / div_factor / final_div_factor"
     end = check_rate(final, _divide_rate(start, final_div_factor))
-    dtype = value_dtype([peak])
+    dtype = _table.value_dtype([peak])
     check_not_above("peak_value", peak, final, end, dtype)
-    return to_schedule(
-        build_table(
-            _allocate(total, {"up": up}, dtype),
-            [COSINE, COSINE],
-            [start, peak],
-            [peak, end],
-            [1.0, 1.0],
-            [1.0, 1.0],
-        )
+    return _from_segments(
+        _allocate(total, {"up": up}, dtype),
+        Segment(COSINE, start, peak),
+        Segment(COSINE, peak, end),
     )
 
 
@@ -321,15 +289,11 @@ def warmup_stable_decay_schedule(
     warmup = check_steps("warmup_steps", warmup_steps, least=0)
     decay = check_steps("decay_steps", decay_steps, least=0)
     row_shape, time_exponent = check_shape(shape)
-    return to_schedule(
-        build_table(
-            _allocate_around(total, warmup, decay, dtype),
-            [LINEAR, LINEAR, row_shape],
-            [init, peak, peak],
-            [peak, peak, end],
-            [1.0, 1.0, 1.0],
-            [1.0, 1.0, time_exponent],
-        )
+    return _from_segments(
+        _allocate_around(total, warmup, decay, dtype),
+        Segment(LINEAR, init, peak),
+        Segment(LINEAR, peak, peak),
+        Segment(row_shape, peak, end, 1.0, time_exponent),
     )
 
 
@@ -400,27 +364,22 @@ def cosine_restarts_schedule(
     """
     init, peak, end, dtype = _check_rates(init_value, peak_value, end_value)
     warmup = check_steps("cycle_warmup_steps", cycle_warmup_steps, least=0)
-    factors = {
-        "peak": check_positive("peak_factor", peak_factor),
-        "end": check_positive("end_factor", end_factor),
-    }
-    same_values = all(not is_traced(x) and x == 1 for x in factors.values())
-    lengths, is_endless = cycle_lengths(
+    peak_factor = check_positive("peak_factor", peak_factor)
+    end_factor = check_positive("end_factor", end_factor)
+    factors = peak_factor, end_factor
+    same_values = not any(map(is_traced, factors)) and factors == (1, 1)
+    lengths, is_endless = _restarts.cycle_lengths(
         cycle_steps, cycle_steps_factor, num_cycles, dtype, same_values=same_values
     )
-    check_cycle_warmup(warmup, lengths)
+    _restarts.check_cycle_warmup(warmup, lengths)
     number = len(lengths.whole)
-    peaks = geometric_rates("peak", peak, factors["peak"], number)
-    ends = geometric_rates("end", end, factors["end"], number)
-    check_not_above(
-        f"peak_value * peak_factor**{number - 1}",
-        peaks[-1],
-        f"end_value * end_factor**{number - 1}",
-        ends[-1],
-        dtype,
-    )
+    peaks = _restarts.geometric_rates("peak", peak, peak_factor, number)
+    lows = _restarts.geometric_rates("end", end, end_factor, number)
+    high, low = (f"{x}_value * {x}_factor**{number - 1}" for x in ("peak", "end"))
+    check_not_above(high, peaks[-1], low, lows[-1], dtype)
     after = REPEAT if is_endless else HOLD
-    return to_schedule(restarts_table(lengths, warmup, init, peaks, ends, after))
+    table = _restarts.restarts_table(lengths, warmup, init, peaks, lows, after)
+    return to_schedule(table)
 
 
 def _check_rates(
@@ -429,18 +388,22 @@ def _check_rates(
     init = check_rate("init_value", init_value)
     peak = check_rate("peak_value", peak_value)
     end = check_rate("end_value", end_value)
-    dtype = value_dtype([init, peak, end])
+    dtype = _table.value_dtype([init, peak, end])
     check_not_above("peak_value", peak, "end_value", end, dtype)
     return init, peak, end, dtype
 
 
 def _divide_rate(value: Scalar, divisor: Scalar) -> Scalar:
     """A rate divided, in the dtype of the rate."""
+    dtype = _table.value_dtype([value])
     if is_traced(value) or is_traced(divisor):
-        dtype = value_dtype([value])
         return jnp.asarray(value, dtype) / jnp.asarray(divisor, dtype)
     quotient = float(value) / float(divisor)
-    return value_dtype([value]).type(quotient) if hasattr(value, "dtype") else quotient
+    return dtype.type(quotient) if hasattr(value, "dtype") else quotient
+
+
+def _from_segments(ends: Time, *segments: Segment) -> Schedule:
+    return to_schedule(_table.build_table(ends, segments))
 
 
 def _allocate(total: Scalar, lengths: dict[str, Scalar], dtype: np.dtype) -> Time:
@@ -449,12 +412,8 @@ def _allocate(total: Scalar, lengths: dict[str, Scalar], dtype: np.dtype) -> Tim
     Traced lengths that do not fit are cut, the last ones first.
     """
     _check_fit(total, lengths)
-    end = to_time(total, dtype)
-    parts = stack_times([to_time(length, dtype) for length in lengths.values()])
-    ends = minimum(cumulative(parts), end)
-    known = is_known(ends, end)
-    join = np.append if known else jnp.append
-    return Time(join(ends.whole, end.whole), join(ends.frac, end.frac))
+    parts = [_time.to_time(length, dtype) for length in (*lengths.values(), total)]
+    return _time.minimum(_time.cumulative(_time.stack_times(parts)), parts[-1])
 
 
 def _allocate_around(
@@ -462,9 +421,9 @@ def _allocate_around(
 ) -> Time:
     """As `_allocate`, if the part in the middle takes what the others leave."""
     _check_fit(total, {"warmup_steps": warmup, "decay_steps": decay})
-    end, first, last = (to_time(x, dtype) for x in (total, warmup, decay))
-    first = minimum(first, end)
-    return stack_times([first, maximum(first, add(end, -last)), end])
+    end, first, last = (_time.to_time(x, dtype) for x in (total, warmup, decay))
+    first = _time.minimum(first, end)
+    return _time.stack_times([first, _time.maximum(first, _time.add(end, -last)), end])
 
 
 def _check_fit(total: Scalar, lengths: dict[str, Scalar]) -> None:

@@ -17,28 +17,10 @@ from typing import NamedTuple, TypeAlias, TypeGuard, cast
 
 import numpy as np
 
+from optax_cosine import _clock, _table
 from optax_cosine._arrays import Numbers, is_known
-from optax_cosine._clock import (
-    Clock,
-    compose,
-    count_at,
-    extension_clock,
-    shift_clock,
-    staircase_clock,
-    stretch_clock,
-)
-from optax_cosine._table import (
-    HOLD,
-    Table,
-    concatenate,
-    end_of_table,
-    extend_table,
-    is_held,
-    map_table_rates,
-    shift_table,
-    splice_tables,
-    stretch_table,
-)
+from optax_cosine._clock import Clock
+from optax_cosine._table import HOLD, Table
 from optax_cosine._time import Time, add, maximum
 
 
@@ -93,7 +75,7 @@ def end_of(node: Node) -> Time:
     """When the last value is reached; of an endless schedule, the length of a lap."""
     match node:
         case Table():
-            return end_of_table(node)
+            return _table.end_of_table(node)
         case Product(first, second):
             ends = (end_of(part).astype(dtype_of(node)) for part in (first, second))
             return maximum(*ends)
@@ -101,7 +83,7 @@ def end_of(node: Node) -> Time:
             end = end_of(then)
             return add(at_step.astype(end.frac.dtype), end)
         case Clocked(inner, clock):
-            return count_at(clock, end_of(inner))
+            return _clock.count_at(clock, end_of(inner))
 
 
 def is_endless(node: Node) -> Numbers:
@@ -116,7 +98,7 @@ def is_endless(node: Node) -> Numbers:
 
 def is_held_table(node: Node) -> TypeGuard[Table]:
     """Whether the node is known to be a table that ends."""
-    return isinstance(node, Table) and is_held(node)
+    return isinstance(node, Table) and _table.is_held(node)
 
 
 # --- Other nodes from nodes ---
@@ -126,7 +108,7 @@ def map_rates(node: Node, function: Callable[[Numbers], Numbers]) -> Node:
     """The node with other values at the same times."""
     match node:
         case Table():
-            return map_table_rates(node, function)
+            return _table.map_table_rates(node, function)
         case Product(first, second):
             return Product(map_rates(first, function), second)
         case Spliced(before, at_step, then):
@@ -142,7 +124,7 @@ def join_nodes(nodes: Sequence[Node]) -> Node:
     for are_tables, run in itertools.groupby(nodes, is_held_table):
         neighbors = [*run]
         if are_tables:
-            neighbors = [concatenate(cast("list[Table]", neighbors))]
+            neighbors = [_table.join_tables(cast("list[Table]", neighbors))]
         joined += neighbors
     return functools.reduce(lambda a, b: splice_nodes(a, end_of(a), b), joined)
 
@@ -150,7 +132,7 @@ def join_nodes(nodes: Sequence[Node]) -> Node:
 def splice_nodes(before: Node, at_step: Time, then: Node) -> Node:
     """`before` until `at_step`, from there `then` from its own step 0."""
     if is_held_table(before) and is_held_table(then):
-        return splice_tables(before, at_step, then)
+        return _table.splice_tables(before, at_step, then)
     if isinstance(before, Spliced) and is_known(before.at_step, at_step):
         if not at_step >= before.at_step:
             return splice_nodes(before.before, at_step, then)
@@ -159,15 +141,17 @@ def splice_nodes(before: Node, at_step: Time, then: Node) -> Node:
     return Spliced(before, at_step, then)
 
 
-def shift_node(node: Node, steps: Time) -> Node:
-    """The node from `steps` on, or later by `-steps`."""
-    return _on_clock(node, shift_clock(steps), lambda x: shift_table(x, steps))
-
-
-def stretch_node(node: Node, counts: Time, steps: Time) -> Node:
-    """The node in which `steps` take as long as `counts`."""
-    clock = stretch_clock(steps, counts)
-    return _on_clock(node, clock, lambda x: stretch_table(x, counts, steps))
+def put_on_clock(node: Node, clock: Clock) -> Node:
+    """The node that is read at the steps of a clock, which is not a staircase."""
+    match node:
+        case Table() if _table.is_held(node):
+            return _table.put_on_clock(node, *clock[1:])
+        case Product(first, second):
+            return Product(put_on_clock(first, clock), put_on_clock(second, clock))
+        case Clocked(inner, old) if composed := _clock.compose(old, clock):
+            return Clocked(inner, composed)
+        case _:
+            return Clocked(node, clock)
 
 
 def extend_node(node: Node, at_step: Time, steps: Time, counts: Time) -> Node:
@@ -176,23 +160,5 @@ def extend_node(node: Node, at_step: Time, steps: Time, counts: Time) -> Node:
         if at_step >= node.at_step:
             since = add(at_step, -node.at_step)
             return node._replace(then=extend_node(node.then, since, steps, counts))
-    clock = extension_clock(at_step, steps, counts)
-    return _on_clock(node, clock, lambda x: extend_table(x, at_step, steps, counts))
-
-
-def staircase_node(node: Node, every: Numbers) -> Node:
-    """The node that moves on by one step after `every` counts."""
-    return Clocked(node, staircase_clock(every))
-
-
-def _on_clock(node: Node, clock: Clock, on_table: Callable[[Table], Table]) -> Node:
-    match node:
-        case Table() if is_held(node):
-            return on_table(node)
-        case Product(first, second):
-            parts = (_on_clock(part, clock, on_table) for part in (first, second))
-            return Product(*parts)
-        case Clocked(inner, old) if composed := compose(old, clock):
-            return Clocked(inner, composed)
-        case _:
-            return Clocked(node, clock)
+    clock = Clock(at_count=at_step, at_step=at_step, steps=steps, counts=counts)
+    return put_on_clock(node, clock)

@@ -4,10 +4,10 @@ from typing import Literal, TypeAlias
 
 from jax.typing import ArrayLike
 
+from optax_cosine._keywords import answer_wrong_keywords
 from optax_cosine._schedule import Schedule, to_schedule
-from optax_cosine._table import COSINE, LINEAR, single_row
+from optax_cosine._table import COSINE, LINEAR, Segment, single_row
 from optax_cosine._validation import (
-    answer_wrong_keywords,
     check_choice,
     check_length,
     check_positive,
@@ -68,7 +68,8 @@ def cosine(
         Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts",
         2017, arXiv:1608.03983.
     """
-    return _part(COSINE, init_value, end_value, steps, exponent, time_exponent)
+    part = Segment(COSINE, init_value, end_value, exponent, time_exponent)
+    return _part(steps, part)
 
 
 @answer_wrong_keywords
@@ -115,7 +116,8 @@ def linear(
         Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
         Durations", 2024, arXiv:2405.18392 (the 1-sqrt decay).
     """
-    return _part(LINEAR, init_value, end_value, steps, exponent, time_exponent)
+    part = Segment(LINEAR, init_value, end_value, exponent, time_exponent)
+    return _part(steps, part)
 
 
 @answer_wrong_keywords
@@ -145,21 +147,14 @@ def constant(value: ArrayLike, *, steps: ArrayLike) -> Schedule:
     return to_schedule(single_row(check_length("steps", steps), LINEAR, value, value))
 
 
-def _part(
-    shape: int,
-    init_value: ArrayLike,
-    end_value: ArrayLike,
-    steps: ArrayLike,
-    exponent: ArrayLike,
-    time_exponent: ArrayLike,
-) -> Schedule:
+def _part(steps: ArrayLike, part: Segment) -> Schedule:
     return to_schedule(
         single_row(
             check_length("steps", steps),
-            shape,
-            check_rate("init_value", init_value),
-            check_rate("end_value", end_value),
-            check_positive("exponent", exponent),
-            check_positive("time_exponent", time_exponent),
+            part.shape,
+            check_rate("init_value", part.init_value),
+            check_rate("end_value", part.end_value),
+            check_positive("exponent", part.exponent),
+            check_positive("time_exponent", part.time_exponent),
         )
     )

@@ -67,8 +67,8 @@ def _named(schedules: Any) -> dict[Any, Callable]:
     if isinstance(schedules, Mapping):
         named = {name: _known(schedule) for name, schedule in schedules.items()}
     else:
-        several = map(_known, schedules)
-        named = {_label(i, schedule): schedule for i, schedule in enumerate(several)}
+        several = enumerate(map(_known, schedules))
+        named = {_label(i, schedule): schedule for i, schedule in several}
     if not named:
         raise ValueError("plot needs at least one schedule.")
     return named

@@ -8,34 +8,15 @@ import math
 import operator
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from optax_cosine._arrays import Numbers, Scalar, is_known, is_traced
-from optax_cosine._table import (
-    COSINE,
-    LINEAR,
-    Table,
-    as_column,
-    build_table,
-    starts_of,
-    value_dtype,
-)
-from optax_cosine._time import (
-    LARGEST,
-    Time,
-    add,
-    cumulative,
-    from_array,
-    from_exact,
-    minimum,
-    scale,
-    stack_times,
-    to_exact,
-    to_ratio,
-    to_time,
-)
+from optax_cosine import _arrays, _table, _time
+from optax_cosine._arrays import Numbers, Scalar, is_known, is_traced, read_only
+from optax_cosine._table import COSINE, LINEAR, Rows, Table
+from optax_cosine._time import LARGEST, Time
 from optax_cosine._validation import (
     LARGEST_RATE,
     check_positive,
@@ -64,16 +45,16 @@ def cycle_lengths(
     steps = check_steps("cycle_steps", steps)
     is_fixed = not is_traced(factor) and factor == 1
     if num_cycles is None and same_values and is_fixed:
-        return stack_times([to_time(steps, dtype)]), True
+        return _time.stack_times([_time.to_time(steps, dtype)]), True
     number = None if num_cycles is None else _check_num_cycles(num_cycles)
     if number is None:
         _check_growth(steps, factor, same_values=same_values)
     if not is_traced(steps) and not is_traced(factor):
         lengths = _geometric_lengths(steps, factor, number)
-        return from_exact(np.array(lengths), dtype), False
+        return _time.from_exact(np.array(lengths), dtype), False
     assert number is not None
     if is_fixed:
-        return stack_times([to_time(steps, dtype)] * number), False
+        return _time.stack_times([_time.to_time(steps, dtype)] * number), False
     return _traced_geometric_lengths(steps, factor, number, dtype), False
 
 
@@ -114,34 +95,31 @@ def _check_growth(steps: Scalar, factor: Scalar, *, same_values: bool) -> None:
 def _listed_lengths(
     steps: Scalar, factor: Scalar, num_cycles: Scalar, dtype: np.dtype
 ) -> Time:
-    if num_cycles is not None:
-        raise ValueError(
-            "num_cycles must be left out if cycle_steps is a sequence, got "
-            f"num_cycles={num_cycles!r}."
-        )
-    if is_traced(factor) or factor != 1:
-        raise ValueError(
-            "cycle_steps_factor must be left out if cycle_steps is a sequence, got "
-            f"cycle_steps_factor={factor!r}."
-        )
+    given = ("num_cycles", num_cycles, None), ("cycle_steps_factor", factor, 1)
+    for name, value, default in given:
+        if is_traced(value) or value != default:
+            raise ValueError(
+                f"{name} must be left out if cycle_steps is a sequence, got "
+                f"{name}={value!r}."
+            )
     if len(steps) == 0:
         raise ValueError(f"cycle_steps must name at least one cycle, got {steps!r}.")
     if is_traced(steps):
-        return from_array(jnp.where(steps > 0, steps, 1), dtype)
+        return _time.from_array(jnp.where(steps > 0, steps, 1), dtype)
     lengths = [check_steps(f"cycle_steps[{i}]", x) for i, x in enumerate(steps)]
     if not any(map(is_traced, lengths)):
         if (total := sum(lengths)) > LARGEST:
             raise ValueError(
                 f"cycle_steps must add up to at most 2**31 - 1, got {total}."
             )
-        return from_exact(np.array(lengths), dtype)
-    return stack_times([to_time(x, dtype) for x in lengths])
+        return _time.from_exact(np.array(lengths), dtype)
+    return _time.stack_times([_time.to_time(x, dtype) for x in lengths])
 
 
 def check_cycle_warmup(warmup: Scalar, lengths: Time) -> None:
     if is_traced(warmup) or not is_known(lengths):
         return
-    if warmup > (shortest := to_exact(lengths).min()):
+    if warmup > (shortest := _time.to_exact(lengths).min()):
         raise ValueError(
             f"cycle_warmup_steps={warmup} is more than the shortest cycle, "
             f"{shortest} steps."
@@ -179,11 +157,11 @@ def _traced_geometric_lengths(
         # Powers of an integer are products of integers, and exact up to 2**24.
         factors = jnp.full(num_cycles, factor.astype(dtype)).at[0].set(1)
         powers = lax.cumprod(factors)
-        lengths = jnp.round(to_time(first, dtype).to_float() * powers)
-        return from_array(jnp.maximum(lengths, 1), dtype)
+        lengths = jnp.round(_time.to_time(first, dtype).to_float() * powers)
+        return _time.from_array(jnp.maximum(lengths, 1), dtype)
     longest = math.log(LARGEST) / math.log(factor) if factor > 1 else math.inf
     powers = [float(factor) ** min(k, longest) for k in range(num_cycles)]
-    return from_array(jnp.maximum(_round_products(first, powers), 1), dtype)
+    return _time.from_array(jnp.maximum(_round_products(first, powers), 1), dtype)
 
 
 def _round_products(first: Scalar, factors: list[float]) -> Array:
@@ -193,10 +171,10 @@ def _round_products(first: Scalar, factors: list[float]) -> Array:
     with ties to even, and 1.1 is 11 / 10. The two may differ by one.
     """
     dtype = np.dtype(np.float32)
-    columns = zip(*map(to_ratio, factors), strict=True)
-    ratio = (from_exact(np.array(column), dtype) for column in columns)
-    firsts = stack_times([to_time(first, dtype)] * len(factors))
-    product = scale(firsts, *ratio)
+    columns = zip(*map(_time.to_ratio, factors), strict=True)
+    ratio = (_time.from_exact(np.array(column), dtype) for column in columns)
+    firsts = _time.stack_times([_time.to_time(first, dtype)] * len(factors))
+    product = _time.scale(firsts, *ratio)
     is_odd = product.whole % 2 == 1
     is_up = (product.frac > 0.5) | ((product.frac == 0.5) & is_odd)
     return jnp.minimum(product.whole, LARGEST - 1) + is_up.astype(np.int32)
@@ -206,7 +184,7 @@ def round_share(share: Scalar, total: Scalar) -> Scalar:
     """`round(share * total)`."""
     if is_traced(share):
         dtype = np.dtype(jnp.result_type(float))
-        return jnp.round(share * to_time(total, dtype).to_float())
+        return jnp.round(share * _time.to_time(total, dtype).to_float())
     if is_traced(total):
         return _round_products(total, [float(share)])[0]
     return round(share * total)
@@ -220,7 +198,7 @@ def geometric_rates(
 ) -> Scalar:
     """`first * factor**k` for each cycle."""
     if is_traced(first) or is_traced(factor):
-        dtype = value_dtype([first])
+        dtype = _table.value_dtype([first])
         powers = jnp.asarray(factor, dtype) ** jnp.arange(num_cycles, dtype=dtype)
         values = jnp.asarray(first, dtype) * jnp.minimum(powers, LARGEST_RATE)
         return jnp.clip(values, -LARGEST_RATE, LARGEST_RATE)
@@ -250,21 +228,19 @@ def restarts_table(
 ) -> Table:
     """For each cycle a warm-up, which may take no steps, and a cosine."""
     dtype, number = lengths.frac.dtype, len(lengths.whole)
-    ends = cumulative(lengths)
-    warmups = minimum(lengths, to_time(warmup, dtype))
-    warm = minimum(add(starts_of(ends), warmups), ends)
-    inits = [init_value] * number
-    return build_table(
-        Time(_interleave(warm.whole, ends.whole), _interleave(warm.frac, ends.frac)),
-        [LINEAR, COSINE] * number,
-        _interleave(as_column(inits, dtype), as_column(peaks, dtype)),
-        _interleave(as_column(peaks, dtype), as_column(end_values, dtype)),
-        np.ones(2 * number),
-        np.ones(2 * number),
-        after,
-    )
+    ends = _time.cumulative(lengths)
+    starts = _table.starts_of(ends)
+    warmups = _time.minimum(lengths, _time.to_time(warmup, dtype))
+    tops = _time.minimum(_time.add(starts, warmups), ends)
+    values = [init_value] * number, peaks, end_values
+    inits, peaks, lows = (_arrays.as_column(column, dtype) for column in values)
+    ones = np.ones(number, dtype)
+    line, cosine = (np.full(number, shape, np.int32) for shape in (LINEAR, COSINE))
+    up = Rows(tops, starts, tops, line, inits, peaks, ones, ones)
+    down = Rows(ends, tops, ends, cosine, peaks, lows, ones, ones)
+    rows = jax.tree.map(_interleave, up, down)
+    return _table.pack(rows, read_only(np.array(after, np.int32)))
 
 
 def _interleave(first: Numbers, second: Numbers) -> Numbers:
-    known = is_known(first, second)
-    return (np if known else jnp).stack([first, second], axis=1).reshape(-1)
+    return _arrays.stack([first, second], 1).reshape(-1)

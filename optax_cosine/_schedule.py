@@ -13,37 +13,22 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from optax_cosine import _display, _node
 from optax_cosine._arrays import (
     Numbers,
     is_known,
     is_traced,
     read_only,
     to_numpy,
-    widen,
 )
-from optax_cosine._display import (
-    Phase,
-    as_html,
-    as_text,
-    expression,
-    phases_of,
-    shorten,
-)
+from optax_cosine._display import Phase
 from optax_cosine._evaluate import evaluate
 from optax_cosine._host import host_call
 from optax_cosine._json import from_dict, to_dict
-from optax_cosine._node import (
-    Node,
-    Product,
-    batch_shape_of,
-    dtype_of,
-    end_of,
-    is_endless,
-    map_rates,
-)
+from optax_cosine._node import Node, Product
 from optax_cosine._room import without_room
-from optax_cosine._table import Table
-from optax_cosine._time import clamp_host_count, to_exact
+from optax_cosine._table import Table, widen_numbers
+from optax_cosine._time import clamp_host_count, to_number
 from optax_cosine._validation import LARGEST_RATE, check_rate
 
 Result = TypeVar("Result")
@@ -127,7 +112,7 @@ class Schedule:
         """The value at `count`; elementwise for an array."""
         if type(count) is int and (host := self._host or self._build_host()):
             return host(count)
-        if shape := batch_shape_of(self._node):
+        if shape := _node.batch_shape_of(self._node):
             raise ValueError(
                 f"this is a stack of schedules, of batch shape {shape}: "
                 "call it under jax.vmap."
@@ -140,8 +125,8 @@ class Schedule:
 
     def _build_host(self) -> Callable[[int], np.floating] | None:
         """From a count to a NumPy scalar, if every number of the node is known."""
-        if is_known(self._node) and not batch_shape_of(self._node):
-            self._host = host_call(self._node, dtype_of(self._node).type)
+        if is_known(self._node) and not _node.batch_shape_of(self._node):
+            self._host = host_call(self._node, _node.dtype_of(self._node).type)
         return self._host
 
     def _build_program(self) -> Callable[[Array], Array]:
@@ -160,11 +145,13 @@ class Schedule:
         floats, exact up to 2**24.
         """
         node = to_numpy(self._node)
-        if node is None or batch_shape_of(self._node):
-            end = end_of(self._node).to_float()
-            total: Any = jnp.where(is_endless(self._node), jnp.inf, end)
+        if node is None or _node.batch_shape_of(self._node):
+            end = _node.end_of(self._node).to_float()
+            total: Any = jnp.where(_node.is_endless(self._node), jnp.inf, end)
             return total
-        return math.inf if is_endless(node) else shorten(to_exact(end_of(node)).item())
+        if _node.is_endless(node):
+            return math.inf
+        return _display.shorten(to_number(_node.end_of(node)))
 
     @property
     def phases(self) -> list[Phase]:
@@ -174,13 +161,13 @@ class Schedule:
         a table, unless it is endless and was edited.
         """
         node = known_node(self)
-        if shape := batch_shape_of(node):
+        if shape := _node.batch_shape_of(node):
             raise AttributeError(
                 f"this is a stack of schedules, of batch shape {shape}: take one with "
                 "jax.tree.map(lambda x: x[0], stack)."
             )
         if isinstance(node, Table):
-            return phases_of(node)
+            return _display.phases_of(node)
         raise AttributeError(
             f"{self!r} is not one table of phases, and so it has no `phases`: it is a "
             "product, a staircase, or an endless schedule that was edited."
@@ -188,7 +175,7 @@ class Schedule:
 
     def to_dict(self) -> dict[str, Any]:
         """Every bit of the schedule, as JSON can hold it."""
-        return to_dict(jax.tree.map(widen, known_node(self)))
+        return to_dict(widen_numbers(known_node(self)))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Schedule":
@@ -245,7 +232,7 @@ class Schedule:
 
     def _scale(self, operation: Callable, name: str, number: ArrayLike) -> "Schedule":
         scaling = _scaling(operation, name, check_rate(name, number))
-        return to_schedule(map_rates(self._node, scaling))
+        return to_schedule(_node.map_rates(self._node, scaling))
 
     def __add__(self, other: object) -> "Schedule":
         raise TypeError(
@@ -281,15 +268,15 @@ class Schedule:
 
     def __repr__(self) -> str:
         """The code that builds the schedule."""
-        return _render(self, expression) or _structure(self)
+        return _render(self, _display.expression) or _structure(self)
 
     def __str__(self) -> str:
         """The code, the curve on one line, and the phases."""
-        return _render(self, as_text) or repr(self)
+        return _render(self, _display.as_text) or repr(self)
 
     def _repr_html_(self) -> str | None:
         """The curve as a picture, and the phases, for a notebook."""
-        return _render(self, as_html)
+        return _render(self, _display.as_html)
 
     # --- A pytree ---
 
@@ -394,7 +381,7 @@ def _render(schedule: Schedule, how: Callable[[Node], Result]) -> Result | None:
     """`how` of the schedule, if it is one schedule whose numbers are known."""
     try:
         node = to_numpy(schedule.node)
-        if node is None or batch_shape_of(node):
+        if node is None or _node.batch_shape_of(node):
             return None
         with np.errstate(all="ignore"):
             return how(node)
@@ -406,7 +393,7 @@ def _render(schedule: Schedule, how: Callable[[Node], Result]) -> Result | None:
 def _structure(schedule: Schedule) -> str:
     """What can be said of a schedule without its values."""
     try:
-        shape = batch_shape_of(schedule.node)
+        shape = _node.batch_shape_of(schedule.node)
     except (AttributeError, TypeError):
         shape = ()
     shown = [f"batch_shape={shape}"] if shape else []
@@ -422,7 +409,7 @@ def check_schedule(name: str, value: object) -> Node:
     """The node of one schedule of this library."""
     if not isinstance(value, Schedule):
         raise TypeError(f"{name} must be a schedule of optax_cosine, got {value!r}.")
-    if shape := batch_shape_of(value.node):
+    if shape := _node.batch_shape_of(value.node):
         raise ValueError(
             f"{name} must be one schedule, got a stack of batch shape {shape}: take it "
             "apart under jax.vmap, or with jax.tree.map(lambda x: x[0], stack)."

@@ -24,7 +24,13 @@ from optax_cosine._arrays import (
 from optax_cosine._node import Node, batch_shape_of
 from optax_cosine._room import fit, without_room
 from optax_cosine._schedule import Schedule, to_schedule
-from optax_cosine._table import LINEAR, check_ends, single_row, tables_of
+from optax_cosine._table import (
+    LINEAR,
+    check_ends,
+    single_row,
+    tables_of,
+    widen_numbers,
+)
 from optax_cosine._time import Time
 from optax_cosine._validation import check_rate
 
@@ -381,7 +387,7 @@ def _to_host_copy(name: str, schedule: Schedule) -> Schedule:
     node = _unbox_all(schedule.node)
     if (values := to_numpy(node)) is None:
         return to_schedule(node)
-    copy = jax.tree.map(lambda leaf: read_only(np.array(widen(leaf))), values)
+    copy = jax.tree.map(lambda x: read_only(np.array(x)), widen_numbers(values))
     for table in tables_of(copy):
         check_ends(name, table)
     return to_schedule(without_room(copy))

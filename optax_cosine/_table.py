@@ -7,39 +7,40 @@ whatever is done to it, and no row is ever computed from another.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import ArrayLike
 
+from optax_cosine import _arrays, _time
 from optax_cosine._arrays import (
     Numbers,
     Pytree,
+    Tree,
     always,
     is_known,
-    is_traced,
     read_only,
     select,
 )
-from optax_cosine._time import (
-    LARGEST,
-    Time,
-    add,
-    minimum,
-    scale,
-    stack_times,
-    to_doubles,
-    to_time,
-)
+from optax_cosine._time import LARGEST, Time
+from optax_cosine._validation import LARGEST_RATE, SMALLEST_RATE
 
 # `shapes` and `after` are stored as these codes.
 LINEAR, COSINE = 0, 1
 SHAPES = ("linear", "cosine")
 HOLD, MIRROR, REPEAT = 0, 1, 2
 AFTER = ("hold", "mirror", "repeat")
+
+# The least and the largest number of the fractions of steps, the values and the
+# exponents of a table.
+_BELOW_1 = 1 - 2.0**-24
+_LIMITS = (
+    np.array([0.0] * 3 + [-LARGEST_RATE] * 2 + [SMALLEST_RATE] * 2)[:, None],
+    np.array([_BELOW_1] * 3 + [LARGEST_RATE] * 4)[:, None],
+)
 
 
 class Rows(NamedTuple):
@@ -69,7 +70,7 @@ class Table(NamedTuple):
     @property
     def ends(self) -> Time:
         """The first column of `rows` alone."""
-        return Time(_first(self.integers), _first(self.floats))
+        return Time(_take(self.integers, 0, -2), _take(self.floats, 0, -2))
 
 
 def unpack(integers: Numbers, floats: Numbers, axis: int) -> Rows:
@@ -87,10 +88,10 @@ def _split(packed: Numbers, axis: int) -> list[Numbers]:
     return [lax.squeeze(part, [axis]) for part in parts]
 
 
-def _first(packed: Numbers) -> Numbers:
-    if is_known(packed):
-        return packed[..., 0, :]
-    return lax.index_in_dim(packed, 0, -2, keepdims=False)
+def _take(numbers: Numbers, index: int, axis: int) -> Numbers:
+    if is_known(numbers):
+        return np.take(numbers, index, axis)
+    return lax.index_in_dim(numbers, index, axis, keepdims=False)
 
 
 def pack(rows: Rows, after: Numbers) -> Table:
@@ -98,14 +99,7 @@ def pack(rows: Rows, after: Numbers) -> Table:
     times = rows[:3]
     integers = [*(time.whole for time in times), rows.shape]
     floats = [*(time.frac for time in times), *rows[4:]]
-    dtype = np.result_type(*(column.dtype for column in floats))
-    return Table(_stack(integers, np.int32), _stack(floats, dtype), after)
-
-
-def _stack(columns: Sequence[Numbers], dtype: DTypeLike) -> Numbers:
-    if is_known(*columns):
-        return read_only(np.stack(columns, -2).astype(dtype))
-    return jnp.stack([jnp.asarray(column, dtype) for column in columns], -2)
+    return Table(_arrays.stack(integers, -2), _arrays.stack(floats, -2), after)
 
 
 # --- Building ---
@@ -118,30 +112,23 @@ def value_dtype(values: Iterable[Any]) -> np.dtype:
     return np.dtype(jnp.result_type(float) if wide else np.float32)
 
 
-def as_column(entries: ArrayLike | Sequence[ArrayLike], dtype: DTypeLike) -> Numbers:
-    """NumPy's array, unless an entry is traced."""
-    if isinstance(entries, list | tuple) and any(map(is_traced, entries)):
-        return jnp.stack([jnp.asarray(entry, dtype) for entry in entries])
-    if isinstance(entries, jax.Array):
-        return entries.astype(dtype)
-    return np.array(entries, dtype)
+class Segment(NamedTuple):
+    """A row without its times."""
+
+    shape: int
+    init_value: ArrayLike
+    end_value: ArrayLike
+    exponent: ArrayLike = 1.0
+    time_exponent: ArrayLike = 1.0
 
 
-def build_table(
-    ends: Time,
-    shapes: Sequence[int],
-    init_values: ArrayLike | Sequence[ArrayLike],
-    end_values: ArrayLike | Sequence[ArrayLike],
-    exponents: ArrayLike | Sequence[ArrayLike],
-    time_exponents: ArrayLike | Sequence[ArrayLike],
-    after: int = HOLD,
-) -> Table:
-    """Rows that follow each other, each on the clock of the time that it plays."""
-    dtype = ends.frac.dtype
-    values = init_values, end_values, exponents, time_exponents
-    columns = (as_column(column, dtype) for column in values)
-    rows = Rows(ends, starts_of(ends), ends, np.array(shapes, np.int32), *columns)
-    return pack(rows, read_only(np.array(after, np.int32)))
+def build_table(ends: Time, segments: Sequence[Segment]) -> Table:
+    """Segments that follow each other, each on the clock of the time that it plays."""
+    shapes, *values = zip(*segments, strict=True)
+    shape = np.array(shapes, np.int32)
+    columns = (_arrays.as_column(column, ends.frac.dtype) for column in values)
+    rows = Rows(ends, starts_of(ends), ends, shape, *columns)
+    return pack(rows, read_only(np.array(HOLD, np.int32)))
 
 
 def single_row(
@@ -154,17 +141,19 @@ def single_row(
 ) -> Table:
     """A table of one row that takes a checked number of steps."""
     dtype = value_dtype([init_value, end_value])
-    end = stack_times([to_time(steps, dtype)])
-    values = ([init_value], [end_value], [exponent], [time_exponent])
-    return build_table(end, [shape], *values)
+    end = _time.stack_times([_time.to_time(steps, dtype)])
+    segment = Segment(shape, init_value, end_value, exponent, time_exponent)
+    return build_table(end, [segment])
 
 
 def starts_of(ends: Time) -> Time:
     """When each row begins: at 0, or when the row before it ends."""
-    xp = np if is_known(ends) else jnp
-    return ends.map(
-        lambda x: xp.concatenate([xp.zeros_like(x[..., :1]), x[..., :-1]], -1)
-    )
+
+    def starts(column: Numbers) -> Numbers:
+        first = np.zeros((*column.shape[:-1], 1), column.dtype)
+        return _arrays.concatenate([first, column[..., :-1]], -1)
+
+    return ends.map(starts)
 
 
 def end_of_table(table: Table) -> Time:
@@ -173,9 +162,7 @@ def end_of_table(table: Table) -> Time:
 
 
 def last_end(ends: Time) -> Time:
-    if is_known(ends):
-        return ends.map(lambda x: x[..., -1])
-    return ends.map(lambda x: lax.index_in_dim(x, -1, -1, keepdims=False))
+    return ends.map(lambda x: _take(x, -1, -1))
 
 
 class HostRow(NamedTuple):
@@ -195,7 +182,7 @@ class HostRow(NamedTuple):
 def host_rows(table: Table) -> list[HostRow]:
     """The rows of a known table that have steps."""
     check_ends("this", table)
-    rows = _drop_empty(table.rows)
+    rows = _drop_empty(widen_numbers(table).rows)
     starts = starts_of(rows.end)
     times = (_to_numbers(time) for time in (starts, *rows[:3]))
     return list(map(HostRow, *times, *(column.tolist() for column in rows[3:])))
@@ -203,17 +190,7 @@ def host_rows(table: Table) -> list[HostRow]:
 
 def _to_numbers(times: Time) -> list[float]:
     """Ints if they are whole: Python compares a count with an int faster."""
-    return [int(x) if x.is_integer() else x for x in to_doubles(times).tolist()]
-
-
-def host_row_at(table: Table, step: Any, side: Literal["left", "right"]) -> HostRow:
-    """The row that plays from a step on (right) or until it (left); else the last."""
-    integers, floats, after = drop_empty_rows(table)
-    ends = to_doubles(Table(integers, floats, after).ends)
-    index = min(int(np.searchsorted(ends, step, side)), len(ends) - 1)
-    # A row starts where the row before it ends.
-    pair = slice(max(index - 1, 0), index + 1)
-    return host_rows(Table(integers[:, pair], floats[:, pair], after))[-1]
+    return [int(x) if x.is_integer() else x for x in _time.to_doubles(times).tolist()]
 
 
 def tables_of(tree: Pytree) -> list[Table]:
@@ -224,9 +201,37 @@ def tables_of(tree: Pytree) -> list[Table]:
     ]
 
 
+def widen_numbers(tree: Tree) -> Tree:
+    """The tree in float32, if a tool wrote it in half precision.
+
+    A fraction of a step may have become 1 there, a large number infinite and a small
+    exponent 0. These become the nearest numbers that a table may hold.
+    """
+
+    def widen_part(part: Any) -> Any:
+        match part:
+            case Table(integers, floats, after):
+                return Table(integers, _widen(floats, *_LIMITS), after)
+            case Time(whole, frac):
+                return Time(whole, _widen(frac, 0.0, _BELOW_1))
+            case _:
+                return part
+
+    is_part = lambda x: isinstance(x, Table | Time)  # noqa: E731
+    return jax.tree.map(widen_part, tree, is_leaf=is_part)
+
+
+def _widen(floats: Numbers, least: Any, largest: Any) -> Numbers:
+    if floats.dtype.itemsize >= 4:
+        return floats
+    xp = np if is_known(floats) else jnp
+    finite = np.minimum(largest, float(jnp.finfo(floats.dtype).max), dtype=np.float32)
+    return xp.clip(floats.astype(np.float32), np.float32(least), finite)
+
+
 def check_ends(name: str, table: Table) -> None:
     """Refuses a known table whose ends fall, which no function builds."""
-    ends = to_doubles(table.ends)
+    ends = _time.to_doubles(table.ends)
     if (np.diff(ends) < 0).any():
         raise ValueError(
             f"{name} is not a schedule, as its phases end at {ends.tolist()}, which "
@@ -251,58 +256,51 @@ def is_held(table: Table) -> bool:
 # it ends is empty. The evaluator never finds an empty row.
 
 
-def concatenate(tables: Sequence[Table]) -> Table:
+def join_tables(tables: Sequence[Table]) -> Table:
     """The tables one after the other."""
     moved, total = [tables[0].rows], end_of_table(tables[0])
     for table in tables[1:]:
         moved.append(_move(table.rows, total))
         total = last_end(moved[-1].end)
-    known = is_known(*moved)
-
-    def join_columns(*columns: Numbers) -> Numbers:
-        dtype = np.result_type(*(column.dtype for column in columns))
-        if known:
-            return np.concatenate(columns, dtype=dtype)
-        return jnp.concatenate([jnp.asarray(column, dtype) for column in columns])
-
-    return pack(jax.tree.map(join_columns, *moved), tables[0].after)
+    rows = jax.tree.map(lambda *columns: _arrays.concatenate(columns), *moved)
+    return pack(rows, tables[0].after)
 
 
 def _move(rows: Rows, by: Time) -> Rows:
     by = by.astype(rows.end.frac.dtype)
-    return rows._replace(
-        end=add(rows.end, by),
-        clock_start=add(rows.clock_start, by),
-        clock_end=add(rows.clock_end, by),
-    )
+    return Rows._make([*(_time.add(time, by) for time in rows[:3]), *rows[3:]])
 
 
 def cut(table: Table, at_step: Time) -> Table:
     """The table until `at_step`. If the table is over before, its last value holds."""
     rows, at_step = table.rows, at_step.astype(table.floats.dtype)
     is_last = rows.end >= end_of_table(table)
-    ends = select(is_last, at_step, minimum(rows.end, at_step))
+    ends = select(is_last, at_step, _time.minimum(rows.end, at_step))
     return drop_empty_rows(pack(rows._replace(end=ends), table.after))
 
 
 def shift_table(table: Table, steps: Time) -> Table:
     """The table from `steps` on, or later by `-steps`."""
+    if _time.is_zero(steps):
+        return table
     return _play_from_0(_move(table.rows, -steps), table)
 
 
-def stretch_table(table: Table, numerator: Time, denominator: Time) -> Table:
+def _stretch(table: Table, numerator: Time, denominator: Time) -> Table:
     """The table on a clock that is slower by `numerator / denominator`."""
+    is_known_ratio = is_known(numerator, denominator)
+    if is_known_ratio and _time.to_number(numerator) == _time.to_number(denominator):
+        return table
     rows = table.rows
-    end, start, stop = (scale(x, numerator, denominator) for x in rows[:3])
-    if is_known(start, stop):
+    if is_known_ratio and is_known(rows):
         _check_clocks(rows, numerator, denominator)
-    rows = rows._replace(end=end, clock_start=start, clock_end=stop)
-    return _play_from_0(rows, table)
+    times = (_time.scale(time, numerator, denominator) for time in rows[:3])
+    return _play_from_0(Rows._make([*times, *rows[3:]]), table)
 
 
 def _check_clocks(rows: Rows, numerator: Time, denominator: Time) -> None:
-    factor = to_doubles(numerator) / to_doubles(denominator)
-    times = to_doubles(rows.clock_start), to_doubles(rows.clock_end)
+    factor = _time.to_doubles(numerator) / _time.to_doubles(denominator)
+    times = _time.to_doubles(rows.clock_start), _time.to_doubles(rows.clock_end)
     if factor > 1 and (reach := np.abs(times).max() * factor) > LARGEST:
         raise ValueError(
             f"stretching a schedule {factor:.6g} times takes the start or the end of a "
@@ -311,16 +309,20 @@ def _check_clocks(rows: Rows, numerator: Time, denominator: Time) -> None:
         )
 
 
-def extend_table(table: Table, at_step: Time, steps: Time, counts: Time) -> Table:
-    """The table in which, from `at_step` on, `steps` take as long as `counts`."""
-    rest = stretch_table(shift_table(table, at_step), counts, steps)
-    return splice_tables(table, at_step, rest)
+def put_on_clock(
+    table: Table, at_count: Time, at_step: Time, steps: Time, counts: Time
+) -> Table:
+    """The table until `at_count`, from there the table from `at_step` on.
+
+    From `at_count` on, `steps` of the table take as long as `counts`.
+    """
+    rest = _stretch(shift_table(table, at_step), counts, steps)
+    return splice_tables(table, at_count, rest)
 
 
 def splice_tables(before: Table, at_step: Time, then: Table) -> Table:
-    if always(at_step.whole, 0) and always(at_step.frac, 0):
-        return then
-    return concatenate([cut(before, at_step), then])
+    """`before` until `at_step`, from there `then` from its own step 0."""
+    return then if _time.is_zero(at_step) else join_tables([cut(before, at_step), then])
 
 
 def _play_from_0(rows: Rows, table: Table) -> Table:

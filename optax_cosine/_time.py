@@ -23,6 +23,7 @@ from optax_cosine._arrays import (
     is_traced,
     read_only,
     select,
+    stack,
 )
 
 LARGEST = 2**31 - 1  # The largest int32, and so the largest count that Optax reaches.
@@ -134,10 +135,7 @@ def to_free_time(steps: Scalar) -> Time:
 
 def stack_times(times: Sequence[Time]) -> Time:
     """A column of times."""
-    columns = [x.whole for x in times], [x.frac for x in times]
-    if is_known(columns):
-        return Time(*(np.stack(column) for column in columns))
-    return Time(*(jnp.stack([*map(jnp.asarray, column)]) for column in columns))
+    return Time(stack([x.whole for x in times]), stack([x.frac for x in times]))
 
 
 def to_ratio(value: float | Fraction) -> tuple[int, int]:
@@ -154,17 +152,12 @@ def to_ratio(value: float | Fraction) -> tuple[int, int]:
 
 def from_exact(steps: np.ndarray, dtype: np.dtype) -> Time:
     """Python's integers and fractions, or int64, as stored times."""
-    if steps.dtype != object:
-        return _known(steps, np.zeros(steps.shape), dtype)
-    rounded = np.array([_round(x, dtype) for x in steps.ravel()], np.float64)
-    whole = np.floor(rounded.reshape(steps.shape))
-    frac = rounded.reshape(steps.shape) - whole
-    return _known(whole, frac, dtype)
-
-
-def _known(whole: np.ndarray, frac: np.ndarray, dtype: np.dtype) -> Time:
-    whole, frac = np.asarray(whole, np.int32), np.asarray(frac, dtype)
-    return Time(read_only(whole.copy()), read_only(frac.copy()))
+    whole, frac = steps, np.zeros(steps.shape)
+    if steps.dtype == object:
+        rounded = np.array([_round(x, dtype) for x in steps.flat], np.float64)
+        whole = np.floor(rounded.reshape(steps.shape))
+        frac = rounded.reshape(steps.shape) - whole
+    return Time(read_only(np.array(whole, np.int32)), read_only(np.array(frac, dtype)))
 
 
 def _round(steps: int | Fraction, dtype: np.dtype) -> float:
@@ -183,6 +176,16 @@ def to_exact(time: Time) -> np.ndarray:
     exact = np.empty(whole.size, object)
     exact[:] = [whole + simplest_ratio(frac) for whole, frac in pairs]
     return exact.reshape(whole.shape)
+
+
+def to_number(time: Time) -> int | Fraction:
+    """The exact number that one known time is."""
+    return to_exact(time).item()
+
+
+def is_zero(time: Time) -> bool:
+    """Whether the time is known to be 0."""
+    return always(time.whole, 0) and always(time.frac, 0)
 
 
 def simplest_ratio(frac: np.floating) -> Fraction:
@@ -230,13 +233,12 @@ def _add_clamped(x: Numbers, y: Numbers) -> Numbers:
 
 
 def minimum(a: Time, b: Time) -> Time:
-    if is_known(a, b):
-        return _compute(np.minimum, a, b)
     return select(a >= b, b, a)
 
 
 def maximum(a: Time, b: Time) -> Time:
-    return -minimum(-a, -b) if not is_known(a, b) else _compute(np.maximum, a, b)
+    """The later time. If `a` is NaN, it stays NaN."""
+    return select(b >= a, b, a)
 
 
 def cumulative(lengths: Time) -> Time:

@@ -5,13 +5,10 @@ store. A traced value cannot be looked at, so it cannot be refused: it is moved 
 nearest allowed value, and NaN to the smallest. No schedule with finite rates is NaN.
 """
 
-import difflib
-import functools
-import inspect
+import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +16,6 @@ import numpy as np
 
 from optax_cosine._arrays import Scalar, is_traced
 from optax_cosine._time import LARGEST
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 SMALLEST_RATE = float(np.finfo(np.float32).tiny)
@@ -68,18 +62,27 @@ def _is_numeric(value: object) -> bool:
     return value.replace(".", "").replace("e-", "").isdigit()
 
 
-def _refuse(name: str, rule: str, value: Scalar) -> None:
-    raise ValueError(f"{name} must be {rule}, got {short_repr(value)}.")
+def _check_range(
+    name: str, value: Scalar, least: float, most: float, rule: str
+) -> Scalar:
+    """A number from `least` to `most`. A traced number is moved into that range."""
+    value = _check_scalar(name, value)
+    if is_traced(value):
+        return _move_into_range(value, least, most)
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be {rule}, got {short_repr(value)}.")
+    return value
 
 
 def _move_into_range(value: jax.Array, least: float, most: float) -> jax.Array:
-    """A traced number from `least` to `most`, as an int32 or a float."""
-    if jnp.issubdtype(value.dtype, jnp.floating):
+    """A traced number from `least` to `most`: a float, or an int if these are ints."""
+    if isinstance(most, float) or jnp.issubdtype(value.dtype, jnp.floating):
         value = value.astype(jnp.result_type(float))
         return jnp.where(value > least, jnp.minimum(value, most), least)
     value = value.astype(np.int32) if value.dtype.itemsize < 4 else value
     is_unsigned = jnp.issubdtype(value.dtype, jnp.unsignedinteger)
-    return jnp.clip(value, max(least, 0) if is_unsigned else least, most)
+    least = max(least, 0) if is_unsigned else least
+    return jnp.clip(value, math.ceil(least), most)
 
 
 def check_rate(name: str, value: Scalar) -> Scalar:
@@ -89,35 +92,23 @@ def check_rate(name: str, value: Scalar) -> Scalar:
         # The range of a narrow type is within that of a rate.
         wide = jnp.issubdtype(number.dtype, jnp.floating) and number.dtype.itemsize >= 4
         return jnp.clip(number, -LARGEST_RATE, LARGEST_RATE) if wide else number
-    if not abs(number) <= LARGEST_RATE:
-        rule = "finite and at most 1.7e38 in size, half the range of float32"
-        _refuse(name, rule, number)
+    rule = "finite and at most 1.7e38 in size, half the range of float32"
+    _check_range(name, number, -LARGEST_RATE, LARGEST_RATE, rule)
     if number != 0 and abs(number) < SMALLEST_RATE:
-        _refuse(
-            name,
-            "0 or at least 1.2e-38 in size, the smallest number of float32",
-            number,
-        )
+        rule = "0 or at least 1.2e-38 in size, the smallest number of float32"
+        raise ValueError(f"{name} must be {rule}, got {number!r}.")
     return np.asarray(value)[()] if hasattr(value, "dtype") else number
 
 
 def check_positive(name: str, value: Scalar) -> Scalar:
     """A number above 0 that float32 can hold."""
-    if is_traced(value := _check_scalar(name, value)):
-        value = value.astype(jnp.result_type(float))
-        return _move_into_range(value, SMALLEST_RATE, _FLOAT32_MAX)
-    if not SMALLEST_RATE <= value <= _FLOAT32_MAX:
-        _refuse(name, "from 1.2e-38 to 3.4e38, the range of float32 above 0", value)
-    return value
+    rule = "from 1.2e-38 to 3.4e38, the range of float32 above 0"
+    return _check_range(name, value, SMALLEST_RATE, _FLOAT32_MAX, rule)
 
 
 def check_fraction(name: str, value: Scalar) -> Scalar:
     """A number from 0 to 1."""
-    if is_traced(value := _check_scalar(name, value)):
-        return _move_into_range(value.astype(jnp.result_type(float)), 0, 1)
-    if not 0 <= value <= 1:
-        _refuse(name, "from 0 to 1", value)
-    return value
+    return _check_range(name, value, 0.0, 1.0, "from 0 to 1")
 
 
 # --- Steps ---
@@ -139,8 +130,8 @@ def check_count(name: str, value: Scalar, of_what: str, least: int = 1) -> int:
     """A whole number of something, which is not traced."""
     if is_traced(value := _check_scalar(name, value)):
         raise TypeError(f"{name} must be a plain number, got a traced {value.dtype}.")
-    if not least <= value <= LARGEST:
-        _refuse(name, f"from {least} to 2**31 - 1 {of_what}", value)
+    rule = f"from {least} to 2**31 - 1 {of_what}"
+    value = _check_range(name, value, least, LARGEST, rule)
     if value != int(value):
         raise ValueError(
             f"{name} must be a whole number of {of_what}, got {value!r}: "
@@ -151,25 +142,19 @@ def check_count(name: str, value: Scalar, of_what: str, least: int = 1) -> int:
 
 def check_time(name: str, value: Scalar, least: int) -> Scalar:
     """A number of steps, whole or not, from `least` to 2**31 - 1."""
-    if is_traced(value := _check_scalar(name, value)):
-        return _move_into_range(value, least, LARGEST)
-    if not least <= value <= LARGEST:
-        lowest = "-(2**31 - 1)" if least < 0 else least
-        _refuse(name, f"from {lowest} to 2**31 - 1 steps", value)
-    return _as_exact(value)
+    rule = f"from {least if least >= 0 else '-(2**31 - 1)'} to 2**31 - 1 steps"
+    return _as_exact(_check_range(name, value, least, LARGEST, rule))
 
 
 def check_length(name: str, value: Scalar) -> Scalar:
     """A number of steps above 0, whole or not, up to 2**31 - 1."""
-    if is_traced(value := _check_scalar(name, value)):
-        is_float = jnp.issubdtype(value.dtype, jnp.floating)
-        return _move_into_range(value, SHORTEST if is_float else 1, LARGEST)
-    if not SHORTEST <= value <= LARGEST:
-        _refuse(name, "from 1e-6 to 2**31 - 1 steps", value)
-    return _as_exact(value)
+    rule = "from 1e-6 to 2**31 - 1 steps"
+    return _as_exact(_check_range(name, value, SHORTEST, LARGEST, rule))
 
 
-def _as_exact(value: Scalar) -> int | Fraction:
+def _as_exact(value: Scalar) -> Scalar:
+    if is_traced(value):
+        return value
     return int(value) if value == int(value) else Fraction(value)
 
 
@@ -198,54 +183,3 @@ def check_not_above(
         f"{low_name}={low!r} is above {high_name}={high!r}; {low_name} is a rate, not "
         f"a ratio: for a tenth of {high_name} write {low_name}=0.1 * {high_name}."
     )
-
-
-# --- Keywords of other libraries ---
-
-# What arguments of Optax, PyTorch, timm, Keras and transformers are called here.
-_LENGTH = ("total_steps", "decay_steps", "steps", "cycle_steps")
-_OURS = {
-    **dict.fromkeys(["decay_steps", "epochs", "num_decay_steps"], _LENGTH),
-    **dict.fromkeys(["num_training_steps", "T_max", "t_initial"], _LENGTH),
-    **dict.fromkeys(["transition_steps", "offset"], (*_LENGTH[2:], *_LENGTH)),
-    **dict.fromkeys(["T_0", "first_decay_steps"], ("cycle_steps",)),
-    **dict.fromkeys(["T_mult", "t_mul"], ("cycle_steps_factor",)),
-    **dict.fromkeys(["alpha", "eta_min", "min_lr", "min_lr_ratio"], ("end_value",)),
-    **dict.fromkeys(["max_lr", "initial_learning_rate"], ("peak_value", "init_value")),
-    **dict.fromkeys(
-        ["num_warmup_steps", "warmup_ratio", "pct_start"], ("warmup_steps",)
-    ),
-    **{"power": ("exponent",), "m_mul": ("peak_factor",), "decay_shape": ("shape",)},
-}
-_NOTES = {
-    "alpha": ", a rate and not a ratio: alpha times the rate at the start",
-    "decay_steps": ", which counts the warm-up too",
-    "epochs": "=count_updates(batches_per_epoch=..., epochs=...)",
-    "min_lr_ratio": "=min_lr_ratio * peak_value",
-    "pct_start": "=round(pct_start * total_steps)",
-    "warmup_ratio": "=round(warmup_ratio * total_steps)",
-}
-
-
-def answer_wrong_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """A keyword of another library is refused with the keyword of this library."""
-    known = inspect.signature(function).parameters
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        for name in kwargs:
-            if name not in known:
-                raise TypeError(
-                    f"{function.__name__} has no argument {name}"
-                    f"{_suggestion(name, list(known))}; it takes {', '.join(known)}."
-                )
-        return function(*args, **kwargs)
-
-    return checked
-
-
-def _suggestion(name: str, known: list[str]) -> str:
-    if ours := [x for x in _OURS.get(name, ()) if x in known]:
-        return f": write {ours[0]}{_NOTES.get(name, '')}"
-    close = difflib.get_close_matches(name, known, 1)
-    return f" (did you mean {close[0]}?)" if close else ""

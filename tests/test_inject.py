@@ -1,6 +1,7 @@
 """Optimizers whose schedules travel in their state, through Optax's own wrappers."""
 
 import functools
+from types import FunctionType
 from typing import Any
 
 import chex
@@ -168,6 +169,52 @@ def test_every_hyperparameter_follows_its_schedule():
         updates, opt_state = update(params, opt_state)
         trace = params + RISING(count) * trace
         np.testing.assert_allclose(updates, -CURVE(count) * trace, rtol=1e-5)
+
+
+def keeps_params(learning_rate) -> Any:
+    """As optimizers do that measure the distance from the first parameters."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        return jax.tree.map(lambda x: -learning_rate * x, updates), state
+
+    return optax.GradientTransformation(lambda params: params, update)
+
+
+ABSTRACT = OPTIMIZERS | {
+    "cocob": (optax.contrib.cocob, {"learning_rate": CURVE}),
+    "first parameters": (keeps_params, {"learning_rate": CURVE}),
+}
+
+
+@pytest.mark.parametrize("name", ABSTRACT)
+def test_a_state_is_made_for_shapes_of_parameters(name):
+    factory, hyperparams = ABSTRACT[name]
+    shapes = jax.eval_shape(params_of)
+    factory(**dict.fromkeys(hyperparams, 0.5)).init(shapes)  # The plain one can.
+    opt_state = inject(factory, **hyperparams).init(shapes)
+    of_arrays = inject(factory, **hyperparams).init(params_of())
+    assert jax.tree.structure(opt_state) == jax.tree.structure(of_arrays)
+    chex.assert_trees_all_equal_shapes_and_dtypes(opt_state, of_arrays)
+    assert oc.get_count(opt_state) == 0
+
+
+def cells(function: Any) -> list[Any]:
+    """What a function and the functions in it close over."""
+    found = []
+    for cell in function.__closure__ or ():
+        content = cell.cell_contents
+        found.append(content)
+        if isinstance(content, FunctionType):
+            found += cells(content)
+    return found
+
+
+def test_what_init_and_update_close_over_is_hashable_or_a_tree_of_arrays():
+    # Equinox makes a tree of such a closure, and hashes what is not an array.
+    factory = inject(optax.adamw, learning_rate=CURVE, b1=0.9, weight_decay=RISING)
+    for function in (factory.init, factory.update):
+        for leaf in jax.tree.leaves(cells(function)):
+            assert isinstance(leaf, np.ndarray) or hash(leaf) is not None
 
 
 def test_half_precision_rounds_no_hyperparameter():

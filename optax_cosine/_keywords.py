@@ -1,0 +1,58 @@
+"""Keywords of other libraries, answered with the keyword of this library."""
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# What arguments of Optax, PyTorch, timm, Keras and transformers are called here.
+_LENGTH = ("total_steps", "decay_steps", "steps", "cycle_steps")
+_OURS = {
+    **dict.fromkeys(["decay_steps", "epochs", "num_decay_steps"], _LENGTH),
+    **dict.fromkeys(["num_training_steps", "T_max", "t_initial"], _LENGTH),
+    **dict.fromkeys(["transition_steps", "offset"], (*_LENGTH[2:], *_LENGTH)),
+    **dict.fromkeys(["T_0", "first_decay_steps"], ("cycle_steps",)),
+    **dict.fromkeys(["T_mult", "t_mul"], ("cycle_steps_factor",)),
+    **dict.fromkeys(["alpha", "eta_min", "min_lr", "min_lr_ratio"], ("end_value",)),
+    **dict.fromkeys(["max_lr", "initial_learning_rate"], ("peak_value", "init_value")),
+    **dict.fromkeys(
+        ["num_warmup_steps", "warmup_ratio", "pct_start"], ("warmup_steps",)
+    ),
+    **{"power": ("exponent",), "m_mul": ("peak_factor",), "decay_shape": ("shape",)},
+}
+_NOTES = {
+    "alpha": ", a rate and not a ratio: alpha times the rate at the start",
+    "decay_steps": ", which counts the warm-up too",
+    "epochs": "=count_updates(batches_per_epoch=..., epochs=...)",
+    "min_lr_ratio": "=min_lr_ratio * peak_value",
+    "pct_start": "=round(pct_start * total_steps)",
+    "warmup_ratio": "=round(warmup_ratio * total_steps)",
+}
+
+
+def answer_wrong_keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """A keyword of another library is refused with the keyword of this library."""
+    known = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(
+                    f"{function.__name__} has no argument {name}"
+                    f"{_suggestion(name, list(known))}; it takes {', '.join(known)}."
+                )
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    if ours := [x for x in _OURS.get(name, ()) if x in known]:
+        return f": write {ours[0]}{_NOTES.get(name, '')}"
+    close = difflib.get_close_matches(name, known, 1)
+    return f" (did you mean {close[0]}?)" if close else ""
