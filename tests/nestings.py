@@ -264,6 +264,8 @@ def is_in_range(exact: oracle.Schedule) -> bool:
         times = inner.boundaries(ends)
         if inner.end is not None:
             times += [inner.end, *inner.boundaries(inner.end, inner.end - 50)]
+        else:
+            times = [time for time in times if time < LARGEST]
         for time in times:
             for place in inner.places(time):
                 clock_start = time - place.fraction * place.length

@@ -80,6 +80,10 @@ class Phase:
         return self.init_value * self.end_value < 0
 
 
+class OutOfTimeError(ValueError):
+    """An endless schedule would be read beyond its own step 2**31 - 1."""
+
+
 class Place(NamedTuple):
     """Where a schedule is at some time."""
 
@@ -115,6 +119,12 @@ class Schedule:
     ) -> list[Fraction]:
         """The times from `start` to below `limit` at which a phase begins, in order."""
         raise NotImplementedError
+
+    def read(self, time: Fraction) -> list[Place]:
+        """The places at a time that another clock tells."""
+        if self.end is None and time > LARGEST:
+            raise OutOfTimeError
+        return self.places(max(time, Fraction(0)))
 
     def locate(self, time: Fraction) -> Place:
         """The place of a schedule that is no product."""
@@ -153,13 +163,23 @@ class Schedule:
         return [time for time in times if self.locate(time).fraction == 0]
 
 
+def is_stored(time: Fraction) -> bool:
+    """Whether float32 holds the fraction of a step."""
+    return (time / ROUNDING).denominator == 1
+
+
+def moved(places: list[Place], by: Fraction) -> list[Place]:
+    """The places of a schedule whose start was rounded when it was stored."""
+    if is_stored(by):
+        return places
+    return [x._replace(rounded=True, slack=x.slack + ROUNDING) for x in places]
+
+
 class Part(Schedule):
     def __init__(self, phase: Phase, steps) -> None:
         self.phase = phase
-        whole, part = divmod(Fraction(steps), 1)
-        stored = Fraction(float(np.float32(float(part))))
-        self.rounded = stored != part
-        self.end = whole + part
+        self.end = Fraction(steps)
+        self.rounded = not is_stored(self.end)
 
     def places(self, time):
         fraction = min(max(time / self.end, Fraction(0)), Fraction(1))
@@ -193,8 +213,7 @@ class Join(Schedule):
         if self.lap.denominator == 1:
             return places
         # The length of a lap may have been rounded, and each lap adds to the error.
-        is_stored = (self.lap / ROUNDING).denominator == 1
-        of_laps = 0 if is_stored else (laps + 1) * ROUNDING * len(self.schedules)
+        of_laps = 0 if is_stored(self.lap) else (laps + 1) * ROUNDING
         return [
             place._replace(
                 rounded=True,
@@ -206,7 +225,8 @@ class Join(Schedule):
 
     def _places_in_lap(self, time):
         playing = bisect.bisect_right(self.starts, time) - 1
-        return self.schedules[playing].places(time - self.starts[playing])
+        start = self.starts[playing]
+        return moved(self.schedules[playing].places(time - start), start)
 
     def boundaries(self, limit, start=0):
         if self.after == "hold":
@@ -242,7 +262,7 @@ class Splice(Schedule):
     def places(self, time):
         if time < self.at_step:
             return self.before.places(time)
-        return self.then.places(time - self.at_step)
+        return moved(self.then.places(time - self.at_step), self.at_step)
 
     def boundaries(self, limit, start=0):
         after = self.then.boundaries(limit - self.at_step, start - self.at_step)
@@ -262,7 +282,7 @@ class Shift(Schedule):
             self.end = left if left > 0 else Fraction(1)
 
     def places(self, time):
-        return self.schedule.places(max(time + self.steps, Fraction(0)))
+        return moved(self.schedule.read(time + self.steps), self.steps)
 
     def boundaries(self, limit, start=0):
         # While a schedule waits, its first value is a phase, and then it begins.
@@ -277,7 +297,7 @@ class Stretch(Schedule):
         self.end = None if schedule.end is None else schedule.end * self.factor
 
     def places(self, time):
-        places = self.schedule.places(time / self.factor)
+        places = self.schedule.read(time / self.factor)
         if self.factor == 1:
             return places
         return [
