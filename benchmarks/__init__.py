@@ -11,6 +11,9 @@ Each comparison is a module with a function `compared(rounds)`:
     growth.py         more phases, more members
     limits.py         every cost that has a limit, in CPU time
 
+    accelerator.py    a command of its own, for a GPU or a TPU
+
+    race.py           of these: a population trained, in one program and in a loop
     program.py        of these: a schedule compiled, edited, called
     optimizer.py      of these: an AdamW step
     cases.py          the schedules that they measure

@@ -30,11 +30,12 @@ def schedules(steps: int) -> dict[str, Rates]:
         "Keras": peers.keras_cosine(steps),
     }
 
-    def rates(schedule: Any) -> Rates:
-        compiled = jax.jit(schedule)
-        return lambda counts: np.asarray(compiled(counts.astype(np.int32)))
+    return {name: rates_of(schedule) for name, schedule in schedules.items()}
 
-    return {name: rates(schedule) for name, schedule in schedules.items()}
+
+def rates_of(schedule: Any) -> Rates:
+    compiled = jax.jit(schedule)
+    return lambda counts: np.asarray(compiled(counts.astype(np.int32)))
 
 
 def exact(count: int, steps: int) -> mpmath.mpf:

@@ -13,7 +13,8 @@ PACKAGES = "optax-cosine", "jax", "jaxlib", "optax", "keras", "torch", "timm", "
 
 
 def found() -> dict[str, Any]:
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    present = {x.name.lower(): x.version for x in importlib.metadata.distributions()}
+    versions = [f"{name} {present[name]}" for name in PACKAGES if name in present]
     return {
         "date": datetime.date.today().isoformat(),
         "processor": f"{processor()}, {os.cpu_count()} cores",

@@ -1,8 +1,6 @@
 """How cost grows with phases and with members, as a power of their number."""
 
 import functools
-import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import optax_cosine as oc
-from benchmarks import tables, timing
+from benchmarks import race, tables, timing
 from benchmarks.compiling import equations
 from benchmarks.tables import Comparison, Spread, Table
-
-sys.path.append(str(pathlib.Path(__file__).parent.parent / "examples"))
-
-import sweep  # the example, whose program trains a population
 
 PHASES = 1, 10, 100, 1_000, 10_000, 100_000
 MEMBERS = 1, 4, 16, 64, 256, 1_024
@@ -59,18 +53,18 @@ def compiles(rounds: int) -> dict[int, list[float]]:
     return {int(name): seconds for name, seconds in samples.items()}
 
 
-def settings_of(members: int) -> list[sweep.Setting]:
-    peaks = np.geomspace(*sweep.PEAKS, members).tolist()
-    return [sweep.Setting("cosine", 0.1, peak, HORIZON) for peak in peaks]
+def settings_of(members: int) -> list[race.Setting]:
+    peaks = np.geomspace(*race.PEAKS, members).tolist()
+    return [race.Setting("cosine", 0.1, peak, HORIZON) for peak in peaks]
 
 
-def trainings(rounds: int) -> dict[int, list[sweep.Times]]:
-    work = sweep.work_of(0, HORIZON)
-    found: dict[int, list[sweep.Times]] = {members: [] for members in MEMBERS}
+def trainings(rounds: int) -> dict[int, list[race.Times]]:
+    work = race.work_of(0, HORIZON)
+    found: dict[int, list[race.Times]] = {members: [] for members in MEMBERS}
     for _ in range(min(rounds, 5)):
         for members, times in found.items():
             jax.clear_caches()
-            times.append(sweep.sweep(settings_of(members), work, sweep.mesh_of()).times)
+            times.append(race.sweep(settings_of(members), work, race.mesh_of()).times)
     return found
 
 

@@ -1,33 +1,27 @@
 """A sweep of 64 settings: one program, or a program for each, as usually done."""
 
-import pathlib
-import sys
 from typing import Any
 
 import jax
 
-from benchmarks import tables, timing
+from benchmarks import race, tables, timing
 from benchmarks.tables import Comparison, Table
-
-sys.path.append(str(pathlib.Path(__file__).parent.parent / "examples"))
-
-import sweep  # the example, which is this very comparison
 
 NUMBER = 64
 ONE, LOOP = "ours, one program", "Optax, a loop over programs"
 
 
-def run(name: str, settings: Any, work: Any) -> sweep.Times:
+def run(name: str, settings: Any, work: Any) -> race.Times:
     jax.clear_caches()
     if name == LOOP:
-        return sweep.loop(settings, work).times
-    return sweep.sweep(settings, work, sweep.mesh_of()).times
+        return race.loop(settings, work).times
+    return race.sweep(settings, work, race.mesh_of()).times
 
 
-def times_of(rounds: int) -> dict[str, list[sweep.Times]]:
-    settings = sweep.settings_of(sweep.parser_of_options().parse_args([]))
-    work = sweep.work_of(0, sweep.longest_of(settings))
-    found: dict[str, list[sweep.Times]] = {ONE: [], LOOP: []}
+def times_of(rounds: int) -> dict[str, list[race.Times]]:
+    settings = race.square(NUMBER)
+    work = race.work_of(0, race.longest_of(settings))
+    found: dict[str, list[race.Times]] = {ONE: [], LOOP: []}
     for _ in range(min(rounds, 3)):
         for name, times in found.items():
             times.append(run(name, settings, work))
@@ -50,8 +44,8 @@ def compared(rounds: int) -> Comparison:
     ]
     text = (
         "Eight peaks and eight horizons from 30 to 300 updates, a small network on the "
-        "digits: what `examples/sweep.py` does. The loop calls a step that is compiled "
-        "for each setting."
+        "digits: `benchmarks/race.py`. The loop calls a step that is compiled for each "
+        "setting."
     )
     columns = ["", "programs", "compiling", "running", "total", "of ours"]
     return Comparison(

@@ -6,15 +6,16 @@ from benchmarks.tables import markdown, read
 
 WHAT = """\
 Written by `python -m benchmarks`; nothing here was changed by hand. Times are medians,
-with quartiles in parentheses. What stands in one table was run in turn, round after
-round, in one process, in an order that changes; a ratio is the median of those of each
-round. Where its quartiles lie on both sides of 1, there is no difference to be seen.
+with quartiles in parentheses. The rows of a table were timed in one process, round
+after round, in an order that changes; a ratio is the median of the ratios of the
+rounds. Above 1, ours is faster, or more accurate. If the quartiles of a ratio lie on
+both sides of 1, there is no difference to be seen.
 """
 
 
 def report(results: dict[str, Any]) -> str:
     found = results["comparisons"].values()
-    columns = ["", "ours", "peer", "its figure", "over ours"]
+    columns = ["", "ours", "peer", "the peer's", "peer / ours"]
     summary = [row for comparison in found for row in comparison["summary"]]
     tables = [table for comparison in found for table in comparison["tables"]]
     conditions = list(results["conditions"].items())

@@ -1,5 +1,6 @@
 """The pictures of the site, drawn from the code: `python docs/pictures.py`."""
 
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -15,16 +16,19 @@ import optax_cosine as oc
 PEAK, TOTAL = 3e-4, 1_000
 WARM = oc.warmup_cosine_annealing_schedule(PEAK, TOTAL, warmup_steps=100)
 
-GALLERY = {
-    "falling": oc.cosine_annealing_schedule(PEAK, TOTAL),
-    "warm-up": WARM,
-    "warm-up, stable, decay": oc.warmup_stable_decay_schedule(
+# Small, so that they can be read on a phone.
+NAMED = {
+    "cosine_annealing_schedule": oc.cosine_annealing_schedule(PEAK, TOTAL),
+    "warmup_cosine_annealing_schedule": WARM,
+    "warmup_stable_decay_schedule": oc.warmup_stable_decay_schedule(
         PEAK, TOTAL, warmup_steps=100, decay_steps=200
     ),
-    "one cycle": oc.cosine_one_cycle_schedule(PEAK, TOTAL),
-    "restarts": oc.cosine_restarts_schedule(
+    "cosine_one_cycle_schedule": oc.cosine_one_cycle_schedule(PEAK, TOTAL),
+    "cosine_restarts_schedule": oc.cosine_restarts_schedule(
         PEAK, 125, num_cycles=3, cycle_steps_factor=2
     ),
+    "cosine": oc.cosine(PEAK, 0.0, steps=TOTAL),
+    "linear": oc.linear(PEAK, 0.0, steps=TOTAL),
     "mirror": oc.join(oc.cosine(PEAK, 0.0, steps=300), after="mirror"),
 }
 
@@ -34,22 +38,13 @@ def decorate(axis: Any) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def gallery() -> None:
-    _, axes = plt.subplots(2, 3, figsize=(10, 5), layout="constrained", sharey=True)
-    for axis, (name, schedule) in zip(axes.flat, GALLERY.items(), strict=True):
-        oc.plot(schedule, ax=axis)
-        decorate(axis)
-        axis.set(title=name)
-        axis.label_outer(remove_inner_ticks=False)
-
-
 def shapes() -> None:
     lengths = {"warmup_steps": 100, "decay_steps": 400}
     curves = {
         shape: oc.warmup_stable_decay_schedule(PEAK, TOTAL, **lengths, shape=shape)
         for shape in ("cosine", "linear", "1-sqrt")
     }
-    _, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    _, axis = plt.subplots(figsize=(5.5, 3), layout="constrained")
     decorate(oc.plot(curves, ax=axis))
 
 
@@ -61,7 +56,7 @@ def edits() -> None:
         "extended at 500": oc.extend(WARM, at_step=500, total_steps=1_600),
         "rewarmed at 900": oc.rewarm(WARM, at_step=900, **again),
     }
-    _, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    _, axis = plt.subplots(figsize=(5.5, 3), layout="constrained")
     decorate(oc.plot(curves, ax=axis))
 
 
@@ -71,20 +66,25 @@ def near_the_end() -> None:
         "0.5 * (1 + cos(pi * x)) in float32": optax.cosine_decay_schedule(1.0, 10**6),
         "here": oc.cosine_annealing_schedule(1.0, 10**6),
     }
-    _, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    _, axis = plt.subplots(figsize=(5.5, 3), layout="constrained")
     for name, curve in curves.items():
         axis.plot(counts, [float(curve(count)) for count in counts], label=name)
     decorate(axis)
-    axis.set(xlabel="optimizer updates")
+    axis.set(xlabel="optimizer updates", xticks=(999_600, 999_800, 1_000_000))
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.legend(fontsize="small")
 
 
+def draw_named(name: str) -> None:
+    _, axis = plt.subplots(figsize=(5, 2), layout="constrained")
+    decorate(oc.plot(NAMED[name], ax=axis))
+
+
 PICTURES: dict[str, Callable[[], None]] = {
-    "gallery": gallery,
     "shapes": shapes,
     "edits": edits,
     "near-the-end": near_the_end,
+    **{name: functools.partial(draw_named, name) for name in NAMED},
 }
 
 

@@ -1,351 +1,147 @@
-"""Pretrain a small transformer, and branch two models off one checkpoint, with Orbax.
+"""What annealing does to a language model: the loss with and without a cooldown.
 
-A character-level transformer learns the English of Python's own help pages, as a
-language model is pretrained where the length of the run is not settled: the rate warms
-up and then holds, with no end in sight. Half-way the run is saved. That one checkpoint
-is restored twice, and each time the schedule in the optimizer state is edited. One
-branch cools down at once, which gives a finished model early; the other goes on holding
-and cools down later. Prints the validation losses and the rates that were applied, a
-line of generated text, and writes one picture. Nothing is downloaded; with the defaults
-it takes about two minutes on two cores.
+A small transformer learns, character by character, the English of Python's own help
+pages. The rate warms up and then holds, as for a model whose length of training is not
+decided. Then two runs go on from there with the same data: one holds the rate, one
+cools down to 0. Prints both validation losses, and draws them. The edit is one
+`set_schedules` on the optimizer state. Nothing is downloaded; with the defaults it
+takes about two minutes on two cores.
 """
 
 import argparse
-import functools
-import math
 import pathlib
-from collections.abc import Callable
 from pydoc_data.topics import topics
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
-from arguments import folder, rate_above_zero, whole_from
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 import optax_cosine as oc
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+PEAK, BATCH_SIZE, CONTEXT = 5e-3, 32, 64
+CHARACTERS, WIDTH, HEADS, LAYERS = 128, 96, 4, 2
 
-CHARACTERS = 128  # of ASCII, whatever the text has: it differs between Pythons
-CONTEXT = 64
-WIDTH = 96
-HEADS = 4
-LAYERS = 2
-BATCH_SIZE = 32
-VALIDATION_WINDOWS = 256
-WARMUP = 0.05  # of --steps
-COOLDOWN = 0.15  # of --steps
-HELD, BRANCH, LONGER = "checkpoint", "cooled at once", "longer run"
-WEIGHT_DECAY = 0.1
-CURVE_POINTS = 32  # validation losses measured in a run of --steps
-PROMPT = "If the object is a class, the "
-SAMPLE_LENGTH = 160
-TEMPERATURE = 0.5
+# Some pages repeat each other: a paragraph is learned or held out, never both.
+paragraphs = list(dict.fromkeys("\n\n".join(topics.values()).split("\n\n")))
+held_out = paragraphs[::10]
+del paragraphs[::10]
+TRAIN, VALIDATION = (
+    np.frombuffer("\n\n".join(text).encode("ascii", "replace"), np.uint8)
+    for text in (paragraphs, held_out)
+)
 
 
-class Text(NamedTuple):
-    train: np.ndarray
-    validation: np.ndarray  # windows
+def windows(text, starts):
+    return text[starts[:, None] + np.arange(CONTEXT + 1)].astype(np.int32)
 
 
-class Run(NamedTuple):
-    """All that a checkpoint holds."""
-
-    params: Any
-    opt_state: Any
+TEST = windows(VALIDATION, np.linspace(0, len(VALIDATION) - 65, 256).astype(int))
 
 
-class Course(NamedTuple):
-    """What became of a run: a rate for each update, and now and then a loss."""
+def initial_params(key):
+    keys = iter(jax.random.split(key, 2 + 4 * LAYERS))
 
-    updates: list[int]
-    rates: list[float]
-    losses: list[tuple[int, float]]
+    def normal(*shape, scale=WIDTH**-0.5):
+        return scale * jax.random.normal(next(keys), shape)
 
-
-def load_text() -> Text:
-    # Some pages repeat each other: a paragraph is learned or held out, never both.
-    paragraphs = list(dict.fromkeys("\n\n".join(topics.values()).split("\n\n")))
-    held_out = "\n\n".join(paragraphs[::10])
-    del paragraphs[::10]
-    train, validation = (
-        np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(np.int32)
-        for text in ("\n\n".join(paragraphs), held_out)
-    )
-    starts = np.linspace(0, len(validation) - CONTEXT - 1, VALIDATION_WINDOWS)
-    return Text(train, windows(validation, starts.astype(int)))
-
-
-def windows(text: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    return text[starts[:, None] + np.arange(CONTEXT + 1)]
-
-
-def batch(text: Text, seed: int, count: int) -> np.ndarray:
-    """Of the count alone, so that both branches go on with the same data."""
-    rng = np.random.default_rng((seed, count))
-    return windows(text.train, rng.integers(len(text.train) - CONTEXT, size=BATCH_SIZE))
-
-
-def initial_params(seed: int) -> dict[str, Any]:
-    rng = np.random.default_rng(seed)
-
-    def normal(*shape: int, scale: float = WIDTH**-0.5) -> jax.Array:
-        return jnp.asarray(rng.normal(0, scale, shape), np.float32)
-
-    def block() -> dict[str, jax.Array]:
-        narrow = WIDTH**-0.5 / math.sqrt(2 * LAYERS)
+    def block():
+        small = WIDTH**-0.5 / (2 * LAYERS) ** 0.5
         return {
-            "attention_norm": jnp.ones(WIDTH),
-            "query_key_value": normal(WIDTH, 3, HEADS, WIDTH // HEADS),
-            "mixed": normal(WIDTH, WIDTH, scale=narrow),
-            "hidden_norm": jnp.ones(WIDTH),
+            "attend": normal(WIDTH, 3, HEADS, WIDTH // HEADS),
+            "mix": normal(WIDTH, WIDTH, scale=small),
             "hidden": normal(WIDTH, 4 * WIDTH),
-            "output": normal(4 * WIDTH, WIDTH, scale=narrow),
+            "output": normal(4 * WIDTH, WIDTH, scale=small),
         }
 
-    return {
-        "characters": normal(CHARACTERS, WIDTH),
-        "positions": normal(CONTEXT, WIDTH),
-        "blocks": [block() for _ in range(LAYERS)],
-        "norm": jnp.ones(WIDTH),
-    }
+    characters, positions = normal(CHARACTERS, WIDTH), normal(CONTEXT, WIDTH)
+    blocks = [block() for _ in range(LAYERS)]
+    return {"characters": characters, "positions": positions, "blocks": blocks}
 
 
-def normalized(x: jax.Array, scale: jax.Array) -> jax.Array:
-    return scale * x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-6)
+def normalize(x):
+    return x * jax.lax.rsqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-6)
 
 
-def attended(block: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    q, k, v = jnp.einsum("btw,wnhd->nbthd", x, block["query_key_value"])
-    mixed = jax.nn.dot_product_attention(q, k, v, is_causal=True)
-    return mixed.reshape(x.shape) @ block["mixed"]
-
-
-def logits(params: dict[str, Any], text: jax.Array) -> jax.Array:
+def logits(params, text):
     x = params["characters"][text] + params["positions"]
     for block in params["blocks"]:
-        x += attended(block, normalized(x, block["attention_norm"]))
-        hidden = normalized(x, block["hidden_norm"]) @ block["hidden"]
-        x += jax.nn.gelu(hidden) @ block["output"]
-    return normalized(x, params["norm"]) @ params["characters"].T
+        q, k, v = jnp.einsum("btw,wnhd->nbthd", normalize(x), block["attend"])
+        attended = jax.nn.dot_product_attention(q, k, v, is_causal=True)
+        x += attended.reshape(x.shape) @ block["mix"]
+        x += jax.nn.gelu(normalize(x) @ block["hidden"]) @ block["output"]
+    return normalize(x) @ params["characters"].T
 
 
 @jax.jit
-def loss(params: dict[str, Any], text: jax.Array) -> jax.Array:
+def loss(params, text):
     return optax.softmax_cross_entropy_with_integer_labels(
         logits(params, text[:, :-1]), text[:, 1:]
     ).mean()
 
 
+# After the end of a schedule its last value holds, for as long as the run goes on.
+held = oc.join(oc.linear(0.0, PEAK, steps=60), oc.constant(PEAK, steps=1))
+optimizer = optax.chain(
+    optax.clip_by_global_norm(1.0),
+    oc.inject_schedules(optax.adamw)(learning_rate=held, b2=0.95, weight_decay=0.1),
+)
+
+
 @jax.jit
-def sample(params: dict[str, Any], text: jax.Array, key: jax.Array) -> jax.Array:
-    """The characters that come after the text, one after the other."""
-
-    def next_one(text: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        last = logits(params, text[None])[0, -1]
-        character = jax.random.categorical(key, last / TEMPERATURE)
-        return jnp.append(text[1:], character), character
-
-    return jax.lax.scan(next_one, text, jax.random.split(key, SAMPLE_LENGTH))[1]
+def update(params, opt_state, text):
+    gradients = jax.grad(loss)(params, text)
+    updates, opt_state = optimizer.update(gradients, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state
 
 
-def line_of_text(params: dict[str, Any], seed: int) -> str:
-    prompt = np.frombuffer(PROMPT.rjust(CONTEXT, "\n").encode(), np.uint8)
-    characters = sample(params, prompt.astype(np.int32), jax.random.key(seed))
-    return " ".join((PROMPT + "".join(map(chr, characters.tolist()))).split())
-
-
-def warmed_up_and_held(peak: float, steps: int) -> oc.Schedule:
-    """After its end the last value holds, for as long as the run goes on."""
-    warmup_steps = max(1, round(WARMUP * steps))
-    return oc.join(oc.linear(0.0, peak, steps=warmup_steps), oc.constant(peak, steps=1))
-
-
-def optimizer(schedule: oc.Schedule) -> optax.GradientTransformation:
-    adamw = oc.inject_schedules(optax.adamw)(
-        learning_rate=schedule, b2=0.95, weight_decay=WEIGHT_DECAY
-    )
-    return optax.chain(optax.clip_by_global_norm(1.0), adamw)
-
-
-def update_with(tx: optax.GradientTransformation) -> Callable:
-    @functools.partial(jax.jit, donate_argnums=0)
-    def update(run: Run, text: jax.Array) -> Run:
-        gradients = jax.grad(loss)(run.params, text)
-        updates, opt_state = tx.update(gradients, run.opt_state, run.params)
-        return Run(optax.apply_updates(run.params, updates), opt_state)
-
-    return update
-
-
-def start(options: argparse.Namespace) -> Run:
-    schedule = warmed_up_and_held(options.peak, options.steps)
-    params = initial_params(options.seed)
-    return Run(params, optimizer(schedule).init(params))
-
-
-def count(run: Run) -> int:
-    return int(optax.tree.get(run.opt_state, "InjectSchedulesState").count)
-
-
-def curve(run: Run) -> oc.Schedule:
-    return oc.get_schedules(run.opt_state)["learning_rate"]
-
-
-def save(run: Run, path: pathlib.Path) -> None:
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(path.absolute(), run._asdict(), force=True)
-
-
-def restored(path: pathlib.Path, options: argparse.Namespace) -> Run:
-    with ocp.StandardCheckpointer() as checkpointer:
-        return Run(**checkpointer.restore(path.absolute(), start(options)._asdict()))
-
-
-def to_cool_down(run: Run, *, at_step: int, steps: int) -> Run:
-    """The run that holds until that step, now or later, and then comes to 0."""
-    schedule = oc.cooldown(curve(run), at_step=at_step, steps=steps)
-    opt_state = oc.set_schedules(run.opt_state, learning_rate=schedule)
-    return run._replace(opt_state=opt_state)
-
-
-def trained(
-    run: Run,
-    until: int,
-    update: Callable,
-    text: Text,
-    options: argparse.Namespace,
-    bar: tqdm,
-) -> tuple[Run, Course]:
-    course = Course([], [], [])
-    every = math.ceil(options.steps / CURVE_POINTS)
-    for done in range(count(run) + 1, until + 1):
-        run = update(run, batch(text, options.seed, done - 1))
-        rate = float(optax.tree.get(run.opt_state, "learning_rate"))
-        course.updates.append(done)
-        course.rates.append(rate)
-        if done % every == 0 or done == until:
-            course.losses.append((done, float(loss(run.params, text.validation))))
-            bar.set_postfix(
-                loss=f"{course.losses[-1][1]:.3f}", rate=f"{rate:.2e}", refresh=False
-            )
+def train(run, counts, bar):
+    """The run after the updates of `counts`, and its validation losses."""
+    losses = []
+    for count in counts:
+        # The batch depends on the count alone: both branches see the same text.
+        starts = np.random.default_rng(count).integers(len(TRAIN) - 65, size=BATCH_SIZE)
+        run = update(*run, windows(TRAIN, starts))
+        if (count + 1) % max(1, counts.stop // 30) == 0 or count + 1 == counts.stop:
+            losses.append((count + 1, float(loss(run[0], TEST))))
+            rate = optax.tree.get(run[1], "learning_rate")
+            bar.set_postfix_str(f"rate {rate:.1e}, loss {losses[-1][1]:.3f}")
         bar.update()
-    return run, course
+    return run, losses
 
 
-def draw(courses: dict[str, Course], path: pathlib.Path) -> None:
-    figure, axes = plt.subplots(
-        2, 1, figsize=(8, 7), sharex=True, layout="constrained", height_ratios=(2, 3)
-    )
-    held, *branches = courses.values()
-    seam = held.updates[-1], held.rates[-1], held.losses[-1]
-    for name, course in courses.items():
-        updates, rates, losses = course
-        if course in branches:
-            # From the checkpoint, so that no gap is drawn where there is none.
-            updates, rates = [seam[0], *updates], [seam[1], *rates]
-            losses = [seam[2], *losses]
-        label = name if course in branches else "warm-up and hold"
-        axes[0].plot(updates, rates, label=label, linewidth=2)
-        axes[1].plot(*np.transpose(losses), label=label, linewidth=2)
-    for axis, value in zip(axes, (seam[1], seam[2][1]), strict=True):
-        axis.plot(seam[0], value, "o", color="black", label="checkpoint", zorder=3)
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set(
-        title="The rate that each update applied",
-        ylabel="learning rate",
-        ylim=(0, None),
-        xlim=(0, None),
-    )
-    axes[0].ticklabel_format(axis="y", scilimits=(-3, 3), useMathText=True)
-    axes[1].set(
-        title="Validation loss",
-        ylabel="nats per character",
-        xlabel="optimizer updates",
-    )
-    axes[1].legend(frameon=False)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-def table(courses: dict[str, Course]) -> str:
-    lines = [f"{'':<24}{'updates':>9}{'rate applied':>15}{'validation loss':>18}"]
-    for name, (updates, rates, losses) in courses.items():
-        lines.append(
-            f"{name:<24}{updates[-1]:>9}{rates[-1]:>15.3e}{losses[-1][1]:>18.3f}"
-        )
-    return "\n".join(lines)
-
-
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n\n")[2],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    option = parser.add_argument
-    option(
-        "--steps",
-        type=whole_from(20),
-        default=1200,
-        help="updates of the longer run; the checkpoint is taken at half of them",
-    )
-    option("--peak", type=rate_above_zero, default=5e-3, help="rate that is held")
-    option("--seed", type=whole_from(0), default=0, help="of weights, batches, sample")
-    option(
-        "--out",
-        type=folder,
-        default="outputs",
-        help="folder for the picture and the checkpoint; made if it is not there",
-    )
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    options = parse(arguments)
-    text = load_text()
-    half, cooldown_steps = options.steps // 2, round(COOLDOWN * options.steps)
-    later = options.steps - cooldown_steps
-    print(
-        f"{len(text.train):,} characters to learn from; a checkpoint after {half} "
-        f"updates with batches of {BATCH_SIZE} x {CONTEXT}, peak {options.peak:g}",
-        flush=True,
-    )
-    update = update_with(optimizer(warmed_up_and_held(options.peak, options.steps)))
-    courses: dict[str, Course] = {}
-    total = options.steps + cooldown_steps
-    with tqdm(total=total, unit="update", dynamic_ncols=True) as bar:
-
-        def carried_on(name: str, run: Run, until: int) -> Run:
-            bar.set_description(f"{name:<14}")
-            run, courses[name] = trained(run, until, update, text, options, bar)
-            return run
-
-        checkpoint = options.out / "language_checkpoint"
-        save(carried_on(HELD, start(options), half), checkpoint)
-        early, late = (
-            to_cool_down(
-                restored(checkpoint, options), at_step=at_step, steps=cooldown_steps
-            )
-            for at_step in (half, later)
-        )
-        runs = {
-            BRANCH: carried_on(BRANCH, early, half + cooldown_steps),
-            LONGER: carried_on(LONGER, late, options.steps),
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[2])
+    parser.add_argument("--steps", type=int, default=400, help="updates that hold")
+    parser.add_argument("--out", type=pathlib.Path, default="outputs")
+    options = parser.parse_args()
+    steps, more = options.steps, max(1, options.steps // 4)
+    params = initial_params(jax.random.key(0))
+    with tqdm(total=steps + 2 * more, unit="update", dynamic_ncols=True) as bar:
+        run, losses = train((params, optimizer.init(params)), range(steps), bar)
+        params, opt_state = run
+        running = oc.get_schedules(opt_state)["learning_rate"]
+        cooled = oc.cooldown(running, at_step=oc.get_count(opt_state), steps=more)
+        branches = {
+            "held": run,
+            "cooled": (params, oc.set_schedules(opt_state, learning_rate=cooled)),
         }
-    path = options.out / "language.png"
-    draw(courses, path)
-    for name, run in runs.items():
-        print(f"{name:<14} {curve(run)!r}")
-    print(table(courses))
-    print(f"sample: {line_of_text(runs[LONGER].params, options.seed)}")
-    print(f"picture: {path}")
+        axis = Figure(layout="constrained").subplots()
+        axis.plot(*np.transpose(losses), color="gray", label="warm-up and hold")
+        for name, branch in branches.items():
+            branch, then = train(branch, range(steps, steps + more), bar)
+            axis.plot(*np.transpose([losses[-1], *then]), label=name)
+            rate = optax.tree.get(branch[1], "learning_rate")
+            bar.write(
+                f"{name:<8} validation loss {then[-1][1]:.3f}, last rate {rate:.1e}"
+            )
+    axis.set(xlabel="optimizer updates", ylabel="validation loss, nats per character")
+    axis.legend(frameon=False)
+    options.out.mkdir(parents=True, exist_ok=True)
+    axis.figure.savefig(options.out / "language.png", dpi=120)
+    print(f"picture: {options.out / 'language.png'}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from arguments import whole_from
 from sklearn.datasets import load_digits
 from tqdm import trange
 
@@ -103,15 +102,10 @@ def update_with(tx: optax.GradientTransformation) -> Any:
     return update
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n\n")[2],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument(
-        "--steps", type=whole_from(10), default=600, help="optimizer updates"
-    )
-    steps = parser.parse_args(arguments).steps
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[2])
+    parser.add_argument("--steps", type=int, default=600, help="optimizer updates")
+    steps = parser.parse_args().steps
 
     images, labels = load_digits(return_X_y=True)
     images, labels = np.asarray(images, np.float32) / 16, np.asarray(labels)

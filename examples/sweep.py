@@ -1,717 +1,85 @@
-"""Train a model for every setting of a learning rate, all of them in one program.
+"""Which peak, and how long? 32 models, one compiled program.
 
-A grid of peaks and horizons, and if you like of warm-ups and of kinds of schedule, is
-stacked into one schedule with a leading axis. A small network on the 8x8 digits of
-scikit-learn is trained once for each setting: one compiled program, `vmap` over the
-settings, `scan` over the updates, the settings shared out among all devices. Then the
-same work is done as it usually is, in a Python loop with Optax's schedules and a
-compiled step for each. Prints both times and where the difference comes from, and the
-best setting as a line of code; draws a heat map of test accuracy.
+Eight peak learning rates and four lengths of the run make 32 schedules. They are
+stacked into one schedule with a leading axis, and `jax.vmap` trains a small network on
+the digits of scikit-learn with each of them. One program is compiled, and it compiles
+no slower for 1,000 models. A loop over optimizers would compile 32 programs. Prints the
+test accuracy of every model, and the best schedule as a line of code.
 """
 
 import argparse
-import contextlib
-import functools
-import itertools
-import math
-import pathlib
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 import optax
-from arguments import folder, rate_above_zero, whole_from
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from tqdm import tqdm
-from train_digits import Data, load_data
+from sklearn.datasets import load_digits
 
 import optax_cosine as oc
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
+PEAKS = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
+LENGTHS = [50, 100, 200, 400]
 BATCH_SIZE = 64
-HIDDEN = 32
-PEAKS = 2e-3, 0.2  # the first and the last of the grid
-HORIZONS = 30, 300
-UPDATES_PER_CALL = 20  # the progress bar moves, and test accuracy is measured, as often
-GROUP = 64  # members of a device at a time: beyond that, they outgrow its caches
-MOST_ANNOTATED = 150  # cells of the heat map with their number in them
-KINDS = "cosine", "wsd", "restarts"
+
+IMAGES, LABELS = map(np.asarray, load_digits(return_X_y=True))
+IMAGES = (IMAGES / 16).astype(np.float32)
+TRAIN, TEST = slice(0, 1_400), slice(1_400, None)
 
 
-class Setting(NamedTuple):
-    kind: str
-    warmup: float  # as a part of the horizon
-    peak: float
-    horizon: int
-
-    @property
-    def warmup_steps(self) -> int:
-        return int(self.warmup * self.horizon)
+def loss(params, images, labels):
+    logits = jax.nn.relu(images @ params["hidden"]) @ params["output"]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
-class Work(NamedTuple):
-    """What all settings share, so that nothing but the schedule tells them apart."""
-
-    data: Data
-    chosen: np.ndarray  # for each step, the digits in its batch
-    model: Any  # that all start from: parameters and the state of the optimizer
-
-    @property
-    def test(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.data.test_images, self.data.test_labels
-
-    def batches(self, steps: Any) -> tuple[np.ndarray, np.ndarray]:
-        digits = self.chosen[steps]
-        return self.data.train_images[digits], self.data.train_labels[digits]
+def accuracy(params, images, labels):
+    logits = jax.nn.relu(images @ params["hidden"]) @ params["output"]
+    return jnp.mean(logits.argmax(-1) == labels)
 
 
-class Times(NamedTuple):
-    programs: int  # that XLA compiled
-    compiling: float  # seconds, with tracing
-    running: float
-
-    @property
-    def total(self) -> float:
-        return self.compiling + self.running
-
-
-class Outcome(NamedTuple):
-    accuracies: np.ndarray  # of each setting, after its last update
-    times: Times
-
-
-COMPILED: list[float] = []  # one entry for each program of this process
-
-
-def note_compile(event: str, seconds: float, **_: Any) -> None:
-    if event.endswith("/backend_compile_duration"):
-        COMPILED.append(seconds)
-
-
-jax.monitoring.register_event_duration_secs_listener(note_compile)
-
-
-class Clock:
-    """Seconds of compiling and of running; programs are counted as XLA reports them."""
-
-    def __init__(self) -> None:
-        self.seconds = {"compiling": 0.0, "running": 0.0}
-        self.programs = 0
-
-    @contextlib.contextmanager
-    def measured(self, what: str) -> Iterator[None]:
-        before, start = len(COMPILED), time.perf_counter()
-        yield
-        self.seconds[what] += time.perf_counter() - start
-        self.programs += len(COMPILED) - before
-
-    def compiling(self) -> Any:
-        return self.measured("compiling")
-
-    def running(self) -> Any:
-        return self.measured("running")
-
-    def times(self) -> Times:
-        return Times(self.programs, **self.seconds)
-
-
-# --- Schedules: ours as a call, which is also printed, and Optax's ---
-
-
-def call(setting: Setting) -> functools.partial:
-    """What builds the schedule, not yet called."""
-    _, _, peak, horizon = setting
-    warmup_steps = setting.warmup_steps
-    if setting.kind == "cosine":
-        return functools.partial(
-            oc.warmup_cosine_annealing_schedule,
-            peak,
-            horizon,
-            warmup_steps=warmup_steps,
-        )
-    if setting.kind == "wsd":
-        return functools.partial(
-            oc.warmup_stable_decay_schedule,
-            peak,
-            horizon,
-            warmup_steps=warmup_steps,
-            decay_steps=math.ceil(horizon / 5),
-        )
-    return functools.partial(
-        oc.cosine_restarts_schedule,
-        peak,
-        halves(horizon),
-        cycle_warmup_steps=warmup_steps // 2,
-    )
-
-
-def halves(horizon: int) -> list[int]:
-    return [horizon // 2, horizon - horizon // 2]
-
-
-def code(setting: Setting) -> str:
-    """The same call as a line of Python."""
-    function, named = call(setting).func, call(setting).keywords
-    arguments = [repr(value) for value in call(setting).args]
-    arguments += [f"{name}={value!r}" for name, value in named.items()]
-    return f"oc.{function.__name__}({', '.join(arguments)})"
-
-
-def optax_schedule(setting: Setting) -> optax.Schedule:
-    _, _, peak, horizon = setting
-    warmup_steps = setting.warmup_steps
-    if setting.kind == "cosine":
-        return optax.warmup_cosine_decay_schedule(0.0, peak, warmup_steps, horizon)
-    if setting.kind == "wsd":
-        decay_steps = math.ceil(horizon / 5)
-        parts = [
-            optax.linear_schedule(0.0, peak, warmup_steps),
-            optax.constant_schedule(peak),
-            optax.cosine_decay_schedule(peak, decay_steps),
-        ]
-        return optax.join_schedules(parts, [warmup_steps, horizon - decay_steps])
-    cycles = [
-        {
-            "init_value": 0.0,
-            "peak_value": peak,
-            "warmup_steps": warmup_steps // 2,
-            "decay_steps": steps,
-        }
-        for steps in halves(horizon)
-    ]
-    return optax.sgdr_schedule(cycles)
-
-
-# --- The grid ---
-
-
-def grid(
-    kinds: Sequence[str],
-    warmups: Sequence[float],
-    peaks: Sequence[float],
-    horizons: Sequence[int],
-) -> list[Setting]:
-    """Every combination; the last axis runs fastest."""
-    refuse(kinds=kinds, warmups=warmups, peaks=peaks, horizons=horizons)
-    ordered = kinds, sorted(warmups), sorted(peaks), sorted(horizons)
-    return [Setting(*values) for values in itertools.product(*ordered)]
-
-
-def refuse(**axes: Sequence) -> None:
-    for name, values in axes.items():
-        if not values:
-            raise ValueError(f"{name} must hold at least one value, got none")
-        for index, value in enumerate(values):
-            if value in values[:index]:
-                raise ValueError(
-                    f"{name} must differ from each other, got {value} more than once"
-                )
-
-
-def side(population: int, combinations: int) -> int:
-    """Of the square of peaks and horizons, for each kind and warm-up."""
-    length = math.isqrt(population // combinations)
-    if length < 1 or length**2 * combinations != population:
-        per = f"{combinations} times " if combinations > 1 else ""
-        raise ValueError(
-            f"population must be {per}a square number, as 64 or 1024 is: as many peaks "
-            f"as horizons for each kind and warm-up; got {population}"
-        )
-    return length
-
-
-def spread(ends: tuple[float, float], number: int) -> list[float]:
-    """Evenly on a log scale, to three digits: short to print, exact to copy."""
-    return [float(f"{value:.3g}") for value in np.geomspace(*ends, number)]
-
-
-def settings_of(options: argparse.Namespace) -> list[Setting]:
-    peaks, horizons = options.peaks, options.horizons
-    if options.population is not None and None not in (peaks, horizons):
-        raise ValueError("population follows from peaks and horizons: leave it out")
-    refuse(kinds=options.kinds, warmups=options.warmups)
-    if None in (peaks, horizons):
-        combinations = len(options.kinds) * len(options.warmups)
-        number = side(options.population or 64 * combinations, combinations)
-        peaks = spread(PEAKS, number) if peaks is None else peaks
-        if horizons is None:
-            horizons = [round(steps) for steps in spread(HORIZONS, number)]
-    return grid(options.kinds, options.warmups, peaks, horizons)
-
-
-# --- The model, the same for the sweep and for the loop ---
-
-
-def initial_params(seed: int) -> dict[str, jax.Array]:
-    keys = jax.random.split(jax.random.key(seed))
+def initial_params(key):
+    first, second = jax.random.split(key)
     he = jax.nn.initializers.he_normal()
-    return {
-        "hidden": he(keys[0], (64, HIDDEN)),
-        "hidden_bias": jnp.zeros(HIDDEN),
-        "output": he(keys[1], (HIDDEN, 10)),
-        "output_bias": jnp.zeros(10),
-    }
-
-
-def logits(params: dict[str, jax.Array], images: jax.Array) -> jax.Array:
-    hidden = jax.nn.relu(images @ params["hidden"] + params["hidden_bias"])
-    return hidden @ params["output"] + params["output_bias"]
-
-
-def loss(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    return optax.softmax_cross_entropy_with_integer_labels(
-        logits(params, images), labels
-    ).mean()
-
-
-def accuracy(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    return jnp.mean(jnp.argmax(logits(params, images), -1) == labels)
-
-
-def optimizer(schedule: Callable) -> optax.GradientTransformation:
-    return optax.adamw(schedule)
-
-
-def updated(schedule: Callable, model: Any, images: jax.Array, labels: jax.Array):
-    params, opt_state = model
-    gradients = jax.grad(loss)(params, images, labels)
-    updates, opt_state = optimizer(schedule).update(gradients, opt_state, params)
-    return optax.apply_updates(params, updates), opt_state
-
-
-def initial_model(seed: int) -> Any:
-    params = initial_params(seed)
-    opt_state = optimizer(optax.constant_schedule(0.0)).init(params)
-    return jax.tree.map(np.asarray, (params, opt_state))
-
-
-def flat(data: Data) -> Data:
-    train, test = (x.reshape(-1, 64) for x in (data.train_images, data.test_images))
-    labels = (x.astype(np.int32) for x in (data.train_labels, data.test_labels))
-    return Data(train, next(labels), test, next(labels))
-
-
-def work_of(seed: int, longest: int) -> Work:
-    """A longer one begins with the same batches."""
-    data = flat(load_data())
-    steps = math.ceil(longest / UPDATES_PER_CALL) * UPDATES_PER_CALL
-    size = steps, BATCH_SIZE
-    chosen = np.random.default_rng(seed).integers(len(data.train_labels), size=size)
-    return Work(data, chosen, initial_model(seed))
-
-
-# --- The sweep: one program ---
-
-
-def advanced(schedule: Any, horizon: Any, model: Any, batches: Any, test: Any):
-    """One member of the population some updates later, and its test accuracy."""
-
-    def step(model: Any, batch: Any) -> Any:
-        count, images, labels = batch
-        new = updated(schedule, model, images, labels)
-        # All members are computed up to the longest horizon; each stops at its own.
-        kept = functools.partial(jnp.where, count < horizon)
-        return jax.tree.map(kept, new, model), None
-
-    model, _ = jax.lax.scan(step, model, batches)
-    return model, accuracy(model[0], *test)
-
-
-def mesh_of(data_shards: int = 1) -> Mesh:
-    """All devices: the population is cut along one axis, each batch along the other."""
-    devices = np.asarray(jax.devices())
-    if len(devices) % data_shards or BATCH_SIZE % data_shards:
-        raise ValueError(
-            f"data-shards must divide the number of devices, {len(devices)}, and the "
-            f"batch size, {BATCH_SIZE}; got {data_shards}"
-        )
-    return Mesh(devices.reshape(-1, data_shards), ("population", "data"))
-
-
-def program(mesh: Mesh) -> Any:
-    """Groups in turn, within a group all members together, on all devices."""
-
-    def everyone(schedules: Any, horizons: Any, models: Any, *shared: Any) -> Any:
-        together = jax.vmap(advanced, in_axes=(0, 0, 0, None, None))
-        members = schedules, horizons, models
-        return jax.lax.map(lambda group: together(*group, *shared), members)
-
-    whole, batch = (
-        NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (None, "data"))
-    )
-    members = members_of(mesh)
-    return jax.jit(
-        everyone,
-        in_shardings=(members, members, members, (whole, batch, batch), whole),
-        out_shardings=members,
-        donate_argnums=2,
-    )
-
-
-def members_of(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec(None, "population"))
-
-
-def groups_of(number: int, devices: int) -> tuple[int, int]:
-    """How many groups, and how many members in each: as many for every device."""
-    groups = math.ceil(number / (GROUP * devices))
-    return groups, math.ceil(number / (groups * devices)) * devices
-
-
-def population(settings: Sequence[Setting], model: Any, mesh: Mesh) -> tuple:
-    """Schedules, horizons and models, with two leading axes: groups and members."""
-    shape = groups_of(len(settings), mesh.shape["population"])
-    missing = math.prod(shape) - len(settings)
-    settings = [*settings, *[settings[-1]] * missing]
-    schedules = oc.stack(call(setting)() for setting in settings)
-    horizons = np.asarray([setting.horizon for setting in settings], np.int32)
-    grouped = jax.tree.map(
-        lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), (schedules, horizons)
-    )
-    models = jax.tree.map(
-        lambda leaf: np.broadcast_to(leaf, (*shape, *leaf.shape)), model
-    )
-    return jax.device_put((*grouped, models), members_of(mesh))
-
-
-def portions(work: Work, longest: int) -> list[tuple[np.ndarray, ...]]:
-    """What each call of the program trains on; the last may go beyond the end."""
-    starts = range(0, longest, UPDATES_PER_CALL)
-    counts = (np.arange(x, x + UPDATES_PER_CALL, dtype=np.int32) for x in starts)
-    return [(steps, *work.batches(steps)) for steps in counts]
-
-
-def compiled(members: tuple, work: Work, mesh: Mesh) -> Any:
-    """For so many members; other shapes and shardings it would refuse."""
-    return program(mesh).lower(*members, portions(work, 1)[0], work.test).compile()
-
-
-def trained(run: Any, members: tuple, work: Work, bar: tqdm) -> np.ndarray:
-    """The test accuracy of each member at its horizon."""
-    schedules, horizons, models = members
-    accuracies = np.zeros(horizons.size)
-    for some_batches in portions(work, int(np.asarray(horizons).max())):
-        models, found = run(schedules, horizons, models, some_batches, work.test)
-        accuracies = np.ravel(found)
-        bar.set_postfix(best=f"{accuracies.max():.2%}", refresh=False)
-        bar.update(UPDATES_PER_CALL)
-    return accuracies
-
-
-def sweep(settings: Sequence[Setting], work: Work, mesh: Mesh) -> Outcome:
-    total = len(portions(work, longest_of(settings))) * UPDATES_PER_CALL
-    clock = Clock()
-    with tqdm(total=total, unit="update", dynamic_ncols=True) as bar:
-        bar.set_description("one program  ")
-        with clock.running():
-            members = population(settings, work.model, mesh)
-        with clock.compiling():
-            run = compiled(members, work, mesh)
-        with clock.running():
-            accuracies = trained(run, members, work, bar)
-    return Outcome(accuracies[: len(settings)], clock.times())
-
-
-def in_turn(settings: Sequence[Setting], work: Work) -> Outcome:
-    """One program too, but for one setting at a time: no batching, little dispatch."""
-    mesh = Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1), ("population", "data"))
-    bar, clock = tqdm(disable=True), Clock()
-    with clock.compiling():
-        run = compiled(population(settings[:1], work.model, mesh), work, mesh)
-    with clock.running():
-        found = [
-            trained(run, population([setting], work.model, mesh), work, bar)
-            for setting in settings
-        ]
-    return Outcome(np.concatenate(found), clock.times())
-
-
-# --- The loop: as it is usually done ---
-
-
-def alone(schedule: Callable, steps: int, work: Work, clock: Any = None) -> Any:
-    """One model, trained with a step that is compiled for its schedule."""
-    clock = clock or Clock()
-    step = jax.jit(functools.partial(updated, schedule), donate_argnums=0)
-    model = jax.tree.map(jnp.array, work.model)
-    with clock.compiling():
-        model = jax.block_until_ready(step(model, *work.batches(0)))
-    with clock.running():
-        for count in range(1, steps):
-            model = step(model, *work.batches(count))
-        jax.block_until_ready(model)
-    return model
-
-
-def loop(settings: Sequence[Setting], work: Work) -> Outcome:
-    accuracies, clock = [], Clock()
-    measured = jax.jit(accuracy)
-    with tqdm(settings, unit="setting", dynamic_ncols=True) as bar:
-        bar.set_description("Optax, a loop")
-        for setting in bar:
-            model = alone(optax_schedule(setting), setting.horizon, work, clock)
-            # Measuring is left out of the loop's time; in the sweep's it is included.
-            accuracies.append(float(measured(model[0], *work.test)))
-            bar.set_postfix(accuracy=f"{accuracies[-1]:.2%}", refresh=False)
-    return Outcome(np.asarray(accuracies), clock.times())
-
-
-# --- What is printed and drawn ---
-
-
-def sample(settings: Sequence[Setting], number: int) -> list[int]:
-    """At random: a regular choice would see few of the horizons."""
-    chosen = np.random.default_rng(0).permutation(len(settings))[:number]
-    return sorted(chosen.tolist())
-
-
-def longest_of(settings: Sequence[Setting]) -> int:
-    return max(setting.horizon for setting in settings)
-
-
-def updates_of(settings: Sequence[Setting]) -> int:
-    return sum(setting.horizon for setting in settings)
-
-
-def scaled(times: Times, programs: float, updates: float) -> Times:
-    return Times(
-        round(times.programs * programs),
-        times.compiling * programs,
-        times.running * updates,
-    )
-
-
-def table(rows: dict[str, Times]) -> str:
-    lines = [f"{'':<30}{'programs':>9}{'compiling':>12}{'running':>11}{'total':>11}"]
-    for name, times in rows.items():
-        seconds = f"{times.compiling:>10.2f} s{times.running:>9.2f} s"
-        lines.append(f"{name:<30}{times.programs:>9,}{seconds}{times.total:>9.2f} s")
-    return "\n".join(lines)
-
-
-def reasons(in_loop: Times, one_by_one: Times, at_once: Times) -> str:
-    """Where the saved seconds come from; a negative number is a loss."""
-    saved = {
-        "fewer compiles": in_loop.compiling - at_once.compiling,
-        "less dispatch": in_loop.running - one_by_one.running,
-        "batching": one_by_one.running - at_once.running,
-    }
-    total = in_loop.total - at_once.total
-    parts = [f"{name} {x:.2f} s ({x / total:.0%})" for name, x in saved.items()]
-    return (
-        f"ratio {in_loop.total / at_once.total:.1f}: {total:.2f} s saved, of which "
-        f"{', '.join(parts)};\nrunning alone, as in runs so long that no compile "
-        f"counts, {in_loop.running / at_once.running:.1f}"
-    )
-
-
-def compare(
-    settings: Sequence[Setting], found: Outcome, number: int, work: Work
-) -> None:
-    chosen = sample(settings, number)
-    part = [settings[index] for index in chosen]
-    in_loop, one_by_one = loop(part, work), in_turn(part, work)
-    programs = len(settings) / len(part)
-    updates = updates_of(settings) / updates_of(part)
-    rows = {
-        "Optax, a loop over programs": scaled(in_loop.times, programs, updates),
-        "one program, a loop": scaled(one_by_one.times, 1, updates),
-        "one program, all at once": found.times,
-    }
-    print(table(rows))
-    print(reasons(*rows.values()))
-    if len(part) < len(settings):
-        print(
-            f"the loops ran {len(part)} settings chosen at random; their times are "
-            f"scaled to {len(settings):,}, compiles by number and the rest by updates"
-        )
-    apart = np.abs(in_loop.accuracies - found.accuracies[chosen]).max()
-    print(f"largest difference in test accuracy between loop and sweep: {apart:.2%}")
-
-
-def draw(settings: Sequence[Setting], accuracies: np.ndarray, path: pathlib.Path):
-    """A heat map for each kind and warm-up, all on one scale."""
-    axes = [list(dict.fromkeys(values)) for values in zip(*settings, strict=True)]
-    kinds, warmups, peaks, horizons = axes
-    panels = accuracies.reshape(-1, len(peaks), len(horizons))
-    best = accuracies.max()
-    # What did not learn is dark, and leaves the colors to what did.
-    lowest = min(max(accuracies.min(), best - 0.25), best - 0.01)
-    columns = len(warmups) if len(warmups) > 1 else len(kinds)
-    figure, places = sheet(len(panels) // columns, columns)
-    names = itertools.product(kinds, warmups)
-    for place, (kind, part), panel in zip(places.flat, names, panels, strict=True):
-        place.set_title(f"{kind}, warm-up {part:.0%}", fontsize=11)
-        image = place.imshow(
-            panel, origin="lower", aspect="auto", vmin=lowest, vmax=best
-        )
-        decorate(place, panel, lowest, best)
-    label(places, peaks, horizons)
-    extend = "min" if accuracies.min() < lowest else "neither"
-    bar = figure.colorbar(image, ax=places, extend=extend, format="{x:.0%}", pad=0.02)
-    bar.outline.set_visible(False)
-    figure.suptitle(f"Test accuracy of {len(settings):,} models, best {best:.2%}")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-def sheet(rows: int, columns: int) -> tuple[Any, np.ndarray]:
-    width, height = (6.2, 5.4) if rows == columns == 1 else (4.4, 3.8)
-    return plt.subplots(
-        rows,
-        columns,
-        figsize=(width * columns + 1.2, height * rows + 0.4),
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-        layout="constrained",
-    )
-
-
-def decorate(axis: Any, panel: np.ndarray, lowest: float, best: float) -> None:
-    """Numbers where there is room for them, and a frame around what is best."""
-    for (row, column), value in np.ndenumerate(panel):
-        if panel.size <= MOST_ANNOTATED:
-            color = "white" if value < (lowest + best) / 2 else "black"
-            text = f"{100 * value:.1f}"
-            axis.text(
-                column, row, text, ha="center", va="center", color=color, fontsize=8
-            )
-        if value == best:
-            corner = column - 0.5, row - 0.5
-            frame = plt.Rectangle(corner, 1, 1, fill=False, color="crimson", lw=2)
-            frame.set_clip_on(False)
-            axis.add_patch(frame)
-    axis.spines[:].set_visible(False)
-    axis.tick_params(length=0)
-
-
-def label(axes: np.ndarray, peaks: Sequence[float], horizons: Sequence[int]) -> None:
-    for axis in axes[-1]:
-        places = np.arange(0, len(horizons), math.ceil(len(horizons) / 12))
-        axis.set_xticks(places, [f"{horizons[place]}" for place in places])
-        axis.set_xlabel("horizon, updates")
-    for axis in axes[:, 0]:
-        places = np.arange(0, len(peaks), math.ceil(len(peaks) / 16))
-        axis.set_yticks(places, [f"{peaks[place]:g}" for place in places])
-        axis.set_ylabel("peak learning rate")
-
-
-# --- The command line ---
-
-
-def warmup(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 0.5:
-        raise argparse.ArgumentTypeError(
-            f"must be a part of the horizon from 0 to 0.5, got {text!r}"
-        )
-    return value
-
-
-def parser_of_options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n\n")[2],
-    )
-    option = parser.add_argument
-    option(
-        "--population",
-        type=whole_from(1),
-        help="settings in all: a square of peaks and horizons, for each kind and "
-        "warm-up (default: 64 of each)",
-    )
-    option(
-        "--peaks",
-        type=rate_above_zero,
-        nargs="*",
-        help=f"peak learning rates (default: from {PEAKS[0]:g} to {PEAKS[1]:g})",
-    )
-    option(
-        "--horizons",
-        type=whole_from(2),
-        nargs="*",
-        help=f"lengths in updates (default: from {HORIZONS[0]} to {HORIZONS[1]})",
-    )
-    option(
-        "--warmups",
-        type=warmup,
-        nargs="*",
-        default=[0.1],
-        help="warm-ups, as a part of the horizon (default: 0.1)",
-    )
-    option(
-        "--kinds",
-        choices=KINDS,
-        nargs="*",
-        default=["cosine"],
-        help=f"kinds of schedule, of {', '.join(KINDS)} (default: cosine)",
-    )
-    option(
-        "--compare",
-        type=whole_from(1),
-        default=64,
-        metavar="N",
-        help="settings at most that are trained in the loop too (default: 64)",
-    )
-    option(
-        "--no-compare",
-        dest="compare",
-        action="store_const",
-        const=0,
-        help="only the sweep",
-    )
-    option(
-        "--data-shards",
-        type=whole_from(1),
-        default=1,
-        help="devices that share each batch; times the shares of the population it "
-        "makes all devices (default: 1)",
-    )
-    option("--seed", type=whole_from(0), default=0, help="of weights and batches")
-    option(
-        "--out",
-        type=folder,
-        default="outputs",
-        help="for the picture (default: %(default)s)",
-    )
-    return parser
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = parser_of_options()
-    options = parser.parse_args(arguments)
-    try:
-        settings, mesh = settings_of(options), mesh_of(options.data_shards)
-    except ValueError as error:
-        parser.error(str(error))
-    longest, needed = longest_of(settings), updates_of(settings)
-    print(
-        f"{len(settings):,} settings on {len(jax.devices())} {jax.default_backend()} "
-        f"device(s): {needed:,} updates needed, {longest * len(settings):,} computed, "
-        f"as all go on to {longest} and the shorter ones are frozen",
-        flush=True,
-    )
-    work = work_of(options.seed, longest)
-    found = sweep(settings, work, mesh)
-    if options.compare:
-        compare(settings, found, options.compare, work)
-    else:
-        print(table({"one program, all at once": found.times}))
-    path = options.out / "sweep.png"
-    draw(settings, found.accuracies, path)
-    best = int(found.accuracies.argmax())
-    print(f"best, with a test accuracy of {found.accuracies[best]:.2%}:")
-    print(code(settings[best]))
-    print(f"picture: {path}")
+    return {"hidden": he(first, (64, 32)), "output": he(second, (32, 10))}
+
+
+def train(schedule, batches):
+    """One model. `schedule` is an argument: it may be traced, or one of a stack."""
+    optimizer = optax.adamw(schedule)
+    params = initial_params(jax.random.key(0))
+
+    def update(carry, batch):
+        params, opt_state = carry
+        gradients = jax.grad(loss)(params, *batch)
+        updates, opt_state = optimizer.update(gradients, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), None
+
+    (params, _), _ = jax.lax.scan(update, (params, optimizer.init(params)), batches)
+    return accuracy(params, IMAGES[TEST], LABELS[TEST])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[2])
+    parser.add_argument("--scale", type=float, default=1.0, help="of all lengths")
+    scale = parser.parse_args().scale
+    lengths = [max(10, round(scale * length)) for length in LENGTHS]
+    schedules = [
+        oc.warmup_cosine_annealing_schedule(peak, length, warmup_steps=length // 10)
+        for peak in PEAKS
+        for length in lengths
+    ]
+    population = oc.stack(schedules)
+    # All models see `max(lengths)` batches. A schedule that is over stays at 0, and a
+    # rate of 0 leaves the model as it is.
+    size = (max(lengths), BATCH_SIZE)
+    rows = np.random.default_rng(0).integers(1_400, size=size)
+    batches = IMAGES[rows], LABELS[rows]
+    program = jax.jit(jax.vmap(train, in_axes=(0, None)))
+    accuracies = np.asarray(program(population, batches))
+
+    print(f"{'peak':>8}" + "".join(f"{x:>7} updates" for x in lengths))
+    for peak, row in zip(PEAKS, accuracies.reshape(-1, len(lengths)), strict=True):
+        print(f"{peak:>8}" + "".join(f"{x:>15.1%}" for x in row))
+    print(f"best: {schedules[accuracies.argmax()]!r}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from arguments import whole_from
 from tqdm import trange
 
 import optax_cosine as oc
@@ -43,15 +42,10 @@ def loss(params: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.mean((params["slope"] * x + params["bias"] - y) ** 2)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").partition("\n\n")[2],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument(
-        "--batches", type=whole_from(4), default=800, help="of 16 points each"
-    )
-    batches = parser.parse_args(arguments).batches
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[2])
+    parser.add_argument("--batches", type=int, default=800, help="of 16 points each")
+    batches = parser.parse_args().batches
 
     updates = oc.count_updates(
         batches_per_epoch=batches, accumulation_steps=ACCUMULATION
@@ -68,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     for number in (bar := trange(batches, unit="batch")):
         params, opt_state = step(params, opt_state, *batch(number))
-        count = optax.tree.get(opt_state, "InjectSchedulesState").count
+        count = oc.get_count(opt_state)
         rate = optax.tree.get(opt_state, "learning_rate")
         if number < 20:
             bar.write(f"batch {number + 1:2}, updates {count}, last rate {rate:.6f}")

@@ -8,7 +8,7 @@ from optax_cosine._arrays import Scalar, is_known, is_traced, select, to_numpy
 from optax_cosine._compose import is_known_endless, splice_checked
 from optax_cosine._display import shorten
 from optax_cosine._keywords import answer_wrong_keywords
-from optax_cosine._node import Node, end_of, extend_node
+from optax_cosine._node import Node, end_of, extend_node, is_held_table
 from optax_cosine._parts import Shape, check_shape
 from optax_cosine._schedule import Schedule, check_schedule, to_schedule
 from optax_cosine._table import COSINE, LINEAR, Segment
@@ -91,6 +91,9 @@ def extend(
         rest = shift(schedule, at_step)
         splice(schedule, at_step, stretch(rest, factor))
 
+    A schedule that has one value throughout, as a number in an optimizer state has, is
+    returned as it is.
+
     Args:
         schedule: A schedule of this library that has an end.
         at_step: Count at which the stretch begins, the `count` of the optimizer state.
@@ -122,7 +125,10 @@ def extend(
     at_step = check_steps("at_step", at_step, least=0)
     total_steps = check_steps("total_steps", total_steps)
     node = _on_host_if_known(schedule)
-    _check_rest(node, at_step, total_steps)
+    _check_total(at_step, total_steps)
+    if is_held_table(node) and _table.is_constant(node):
+        return schedule
+    _check_rest(node, at_step)
     end = end_of(node)
     dtype = end.frac.dtype
     start, total = _time.to_time(at_step, dtype), _time.to_time(total_steps, dtype)
@@ -220,22 +226,26 @@ def _check_not_below(value: Scalar, peak: Scalar, dtype: np.dtype) -> None:
         )
 
 
-def _check_rest(node: Node, at_step: Scalar, total_steps: Scalar) -> None:
+def _check_total(at_step: Scalar, total_steps: Scalar) -> None:
+    traced = is_traced(at_step) or is_traced(total_steps)
+    if not traced and total_steps <= at_step:
+        raise ValueError(
+            f"total_steps={total_steps} must be above at_step={at_step}: it counts the "
+            "updates before that step too."
+        )
+
+
+def _check_rest(node: Node, at_step: Scalar) -> None:
     if is_known_endless(node):
         raise ValueError(
             f"an endless schedule cannot be extended, got {to_schedule(node)!r}: to "
             "change its course use rewarm or cooldown."
         )
-    if is_traced(at_step):
+    if is_traced(at_step) or not is_known(node):
         return
-    if is_known(node) and at_step >= (end := _time.to_number(end_of(node))):
+    if at_step >= (end := _time.to_number(end_of(node))):
         raise ValueError(
             f"at_step={at_step} must be before the end of the schedule, step "
             f"{shorten(end)}, as nothing is left to stretch: extend before the end, or "
             "train on with rewarm."
-        )
-    if not is_traced(total_steps) and total_steps <= at_step:
-        raise ValueError(
-            f"total_steps={total_steps} must be above at_step={at_step}: it counts the "
-            "updates before that step too."
         )

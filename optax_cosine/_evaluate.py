@@ -39,7 +39,7 @@ from optax_cosine._clock import step_at
 from optax_cosine._curve import bend, clip_value, far_weight, half_turn, turn_per_step
 from optax_cosine._node import Clocked, Node, Product, Spliced, dtype_of
 from optax_cosine._table import COSINE, HOLD, MIRROR, REPEAT, Rows, Table
-from optax_cosine._time import LARGEST, Time, add, from_array, minimum
+from optax_cosine._time import LARGEST, Time, add, from_array, maximum, minimum
 
 Clip: TypeAlias = Callable[[Any, Any, Any], Array]
 
@@ -198,14 +198,17 @@ def _find_row(table: Table, total: Time, now: Time, num_counts: int) -> Array:
     if is_known(table) and rows <= _MAX_KNOWN_ADDITIONS:
         return _count_rows_over(table, now)
     # A row is over if it ends by now. But rows that end with the table, and empty rows
-    # behind them, are never over: all others end by the last moment before.
+    # behind them, are never over: all others end by the last moment before, or at 0.
+    zero = Time(np.array(0, np.int32), np.zeros((), total.frac.dtype))
     smallest = np.finfo(total.frac.dtype).epsneg
-    now = minimum(now, Time(total.whole, total.frac - smallest))
+    before_total = Time(total.whole, total.frac - smallest)
+    now = maximum(minimum(now, before_total), zero)
     if rows <= _MAX_ADDITIONS:
         return _count_rows_over(table, now)
     if num_counts * rows <= _MAX_COMPARISONS:
         # One kernel. Counting the rows that are over is a reduction of several.
-        return lax.argmin(now >= table.ends, 0, np.uint32)
+        is_over = (now >= table.ends) & (np.arange(rows) < rows - 1)
+        return lax.argmin(is_over, 0, np.uint32)
     return _bisect(table.ends, now)
 
 

@@ -250,6 +250,12 @@ def is_held(table: Table) -> bool:
     return always(table.after, HOLD)
 
 
+def is_constant(table: Table) -> bool:
+    """Whether the table is known to have one value throughout."""
+    values = table.rows.init_value, table.rows.end_value
+    return is_known(values) and bool(np.equal(values, values[0][0]).all())
+
+
 # --- Row transforms ---
 #
 # A traced number may leave any row without steps: a row that ends where the row before

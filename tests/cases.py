@@ -299,6 +299,12 @@ CASES = {
     ),
 }
 
+# One of each way to be built and evaluated: the default of sweeps over the cases.
+FEW = (
+    *("cosine", "bent", "warm-up", "restarts for ever", "mirrored", "spliced"),
+    *("stairs", "stretched", "extended", "product"),
+)
+
 # Built before any test turns x64 on.
 PLAIN: dict[str, Any] = {
     name: case.build(**case.numbers) for name, case in CASES.items()

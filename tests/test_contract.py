@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from cases import CASES, plain
+from cases import CASES, FEW, plain
+from sweeps import sweep
 
 import optax_cosine as oc
 
@@ -24,10 +25,12 @@ WHOLE_BY_NATURE = {
 COUNTS = np.concatenate([np.arange(-3, 130), [999, 1_000, 1_001, 10_000_005, LARGEST]])
 
 names = pytest.mark.parametrize("name", CASES)
+# Where each case compiles programs of its own.
+most = sweep("name", CASES, FEW)
 # One of each way to be evaluated, for what does not depend on the numbers.
-kinds = pytest.mark.parametrize(
-    "name", ["cosine", "mirrored", "warm-up once", "stretched", "product"]
-)
+KINDS = ["cosine", "mirrored", "warm-up once", "stretched", "product"]
+kinds = pytest.mark.parametrize("name", KINDS)
+few_kinds = sweep("name", KINDS, ["mirrored", "product"])
 
 
 @functools.cache
@@ -51,7 +54,7 @@ def test_on_the_host_a_schedule_is_within_a_unit(name):
     assert_exact(name, values, 1)
 
 
-@names
+@most
 def test_an_array_of_counts_is_within_the_units_of_the_contract(name):
     values = plain(name)(COUNTS)
     assert values.dtype == np.float32
@@ -59,7 +62,7 @@ def test_an_array_of_counts_is_within_the_units_of_the_contract(name):
     assert_exact(name, values, CASES[name].units)
 
 
-@names
+@most
 def test_a_schedule_that_the_compiler_knows_is_as_exact(name):
     values = jax.jit(plain(name))(COUNTS.astype(np.int32))
     assert_exact(name, values, CASES[name].units)
@@ -79,7 +82,7 @@ def test_vmap_scan_cond_and_checkpoint_agree(name):
     np.testing.assert_array_max_ulp(np.array([branch, again]), expected[[7, 7]], 8)
 
 
-@names
+@most
 def test_a_schedule_built_of_traced_numbers_is_as_exact(name):
     with jax.check_tracer_leaks():
         schedule = jax.jit(CASES[name].build)(**CASES[name].numbers)
@@ -87,7 +90,7 @@ def test_a_schedule_built_of_traced_numbers_is_as_exact(name):
     assert jax.tree.structure(schedule) == jax.tree.structure(plain(name))
 
 
-@kinds
+@few_kinds
 def test_one_trace_serves_all_numbers_and_vmap_builds_many(name):
     case = CASES[name]
     chex.clear_trace_counter()
@@ -106,7 +109,9 @@ def test_one_trace_serves_all_numbers_and_vmap_builds_many(name):
 
 
 @kinds
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint32", "bfloat16", "float32"])
+@sweep(
+    "dtype", ["int8", "uint8", "uint32", "bfloat16", "float32"], ["uint32", "bfloat16"]
+)
 def test_counts_of_every_dtype_mean_the_same(name, dtype):
     counts = jnp.arange(0, 64, 7, np.int32)
     values = plain(name)(counts.astype(dtype))
@@ -122,7 +127,7 @@ def test_a_count_beyond_int32_is_the_largest(name):
     np.testing.assert_allclose(schedule(10**30), largest, rtol=1e-6)
 
 
-@names
+@most
 def test_a_phase_starts_with_its_value_to_the_bit(name):
     schedule, case = plain(name), CASES[name]
     stored = [np.float32(float(case.exact(start))) for start in case.starts]
@@ -131,7 +136,7 @@ def test_a_phase_starts_with_its_value_to_the_bit(name):
     np.testing.assert_array_equal(schedule(starts), np.resize(stored, 8))
 
 
-@names
+@most
 def test_no_value_leaves_the_range_of_the_exact_ones(name):
     exact = [np.float32(float(truth)) for truth in truths(name)]
     values = np.asarray(plain(name)(COUNTS))
@@ -153,12 +158,13 @@ def test_derivatives_by_the_count_are_those_of_the_exact_curve(name, x64):
         np.testing.assert_allclose(single, float(truth), rtol=2e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize(
+@sweep(
     "name",
     [
         *("bent", "warm-up", "stable", "one cycle", "restarts for ever", "mirrored"),
         *("spliced", "read ahead", "stretched", "product"),
     ],
+    ["bent", "warm-up", "stretched", "product"],
 )
 def test_derivatives_by_the_arguments_are_those_of_a_difference(name, x64):
     case = CASES[name]
@@ -179,7 +185,7 @@ def test_derivatives_by_the_arguments_are_those_of_a_difference(name, x64):
         np.testing.assert_allclose(slopes[key], difference, rtol=1e-4, atol=1e-9)
 
 
-@kinds
+@few_kinds
 def test_derivatives_by_a_whole_schedule_are_finite_everywhere(name):
     slope = jax.jit(jax.grad(lambda s, c: s(c), allow_int=True))
     for count in (-1, 0, 4, 5, 13, 30, 100, LARGEST):
@@ -191,7 +197,7 @@ def test_derivatives_by_a_whole_schedule_are_finite_everywhere(name):
         chex.assert_tree_all_finite(floats)
 
 
-@kinds
+@few_kinds
 def test_values_are_float64_under_x64(name, x64):
     schedule = CASES[name].build(**CASES[name].numbers)
     assert schedule(jnp.int64(5)).dtype == schedule(5).dtype == np.float64
@@ -241,7 +247,7 @@ def test_every_schedule_shows_itself_with_and_without_values(name):
     repr(jax.tree.map(np.sum, schedule))
 
 
-@kinds
+@few_kinds
 def test_a_stack_gives_the_values_of_its_members(name):
     schedules = [plain(name), plain(name) * 0.5]
     counts = jnp.arange(50)

@@ -1,5 +1,6 @@
-"""Populations, counts and training steps over eight devices."""
+"""Populations, counts, training steps and edits over eight devices."""
 
+import contextlib
 from typing import Any
 
 import chex
@@ -11,6 +12,7 @@ import pytest
 from cases import plain
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from programs import inject
+from sweeps import sweep
 
 import optax_cosine as oc
 
@@ -22,17 +24,36 @@ KINDS = [
     oc.warmup_stable_decay_schedule(0.2, 40, warmup_steps=4, decay_steps=9),
     oc.cosine_restarts_schedule(0.3, 11),
 ]
-POPULATION = oc.stack([kind * (1 + i / 7) for i in range(4) for kind in KINDS])
+MEMBERS = [kind * (1 + i / 7) for i in range(4) for kind in KINDS]
+POPULATION = oc.stack(MEMBERS)
 COUNTS = np.arange(48, dtype=np.int32)
 
 
-def mesh(*names: str) -> Mesh:
+# Along automatic axes the compiler chooses how to split; along explicit ones, as newer
+# versions of `jax.make_mesh` give by default, the types of arrays say it.
+needs_explicit = pytest.mark.skipif(
+    not hasattr(jax, "set_mesh"), reason="this JAX knows automatic axes alone"
+)
+both_axes = pytest.mark.parametrize(
+    "axes", ["automatic", pytest.param("explicit", marks=needs_explicit)]
+)
+
+
+def mesh(*names: str, axes: str = "automatic") -> Mesh:
     shape = (DEVICES,) if len(names) == 1 else (DEVICES // 2, 2)
+    if axes == "explicit":
+        types = (jax.sharding.AxisType.Explicit,) * len(names)
+        return jax.make_mesh(shape, names, axis_types=types)
     return Mesh(np.array(jax.devices()[:DEVICES]).reshape(shape), names)
 
 
-def split(*names: str | None) -> NamedSharding:
-    return NamedSharding(mesh("all"), PartitionSpec(*names))
+def split(*names: str | None, axes: str = "automatic") -> NamedSharding:
+    return NamedSharding(mesh("all", axes=axes), PartitionSpec(*names))
+
+
+def entered(mesh: Any, axes: str) -> contextlib.AbstractContextManager[Any]:
+    """Along explicit axes JAX asks for it where functions are mapped over them."""
+    return jax.set_mesh(mesh) if axes == "explicit" else contextlib.nullcontext()
 
 
 def shard_map(*arguments: Any, **options: Any) -> Any:
@@ -52,22 +73,36 @@ def test_there_are_enough_devices():
     assert jax.device_count() >= DEVICES
 
 
-def test_a_population_is_split_over_the_devices():
-    population = jax.device_put(POPULATION, split("all"))
-    values = jax.jit(rates)(population, COUNTS)
-    assert values.sharding.is_equivalent_to(split("all", None), values.ndim)
+@both_axes
+def test_a_population_is_split_over_the_devices(axes):
+    along = split("all", axes=axes)
+    with entered(along.mesh, axes):
+        values = jax.jit(rates)(jax.device_put(POPULATION, along), COUNTS)
+    assert values.sharding.is_equivalent_to(split("all", None, axes=axes), values.ndim)
     assert {shard.data.shape for shard in values.addressable_shards} == {(2, 48)}
     expected = jax.jit(rates)(POPULATION, COUNTS)
     np.testing.assert_array_max_ulp(np.asarray(values), np.asarray(expected), 2)
 
 
-def test_a_population_and_its_counts_are_split_along_two_axes():
-    both = mesh("members", "time")
+@both_axes
+def test_a_population_gives_its_rates_at_one_count(axes):
+    along = split("all", axes=axes)
+    with entered(along.mesh, axes):
+        values = jax.jit(rates)(jax.device_put(POPULATION, along), jnp.int32(7))
+    assert values.sharding.is_equivalent_to(along, 1)
+    expected = jax.jit(rates)(POPULATION, jnp.int32(7))
+    np.testing.assert_array_max_ulp(np.asarray(values), np.asarray(expected), 2)
+
+
+@both_axes
+def test_a_population_and_its_counts_are_split_along_two_axes(axes):
+    both = mesh("members", "time", axes=axes)
     population = jax.device_put(
         POPULATION, NamedSharding(both, PartitionSpec("members"))
     )
     counts = jax.device_put(COUNTS, NamedSharding(both, PartitionSpec("time")))
-    values = jax.jit(rates)(population, counts)
+    with entered(both, axes):
+        values = jax.jit(rates)(population, counts)
     assert {shard.data.shape for shard in values.addressable_shards} == {(4, 24)}
     expected = jax.jit(rates)(POPULATION, COUNTS)
     np.testing.assert_array_max_ulp(np.asarray(values), np.asarray(expected), 2)
@@ -105,40 +140,40 @@ HOW: dict[str, Any] = {
 }
 
 
-@pytest.mark.skipif(not hasattr(jax.sharding, "auto_axes"), reason="JAX is too old")
+@needs_explicit
 @pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("name", EXPLICIT)
+@sweep("name", EXPLICIT, ["2 rows", "20 rows", "mirrored", "product"])
 def test_counts_keep_their_sharding_along_explicit_axes(name, how):
-    explicit = jax.make_mesh((2,), ("a",))
-    assert explicit.axis_types == (jax.sharding.AxisType.Explicit,)
     schedule = EXPLICIT[name]
     expected = np.asarray(schedule(COUNTS))
-    split = NamedSharding(explicit, PartitionSpec("a"))
-    values = HOW[how](schedule, jax.device_put(COUNTS, split))
-    assert values.sharding.is_equivalent_to(split, 1)
+    along = split("all", axes="explicit")
+    values = HOW[how](schedule, jax.device_put(COUNTS, along))
+    assert values.sharding.is_equivalent_to(along, 1)
     np.testing.assert_array_max_ulp(np.asarray(values), expected, 2)
 
 
-@pytest.mark.skipif(not hasattr(jax.sharding, "auto_axes"), reason="JAX is too old")
+@needs_explicit
 @pytest.mark.parametrize("name", ["3 rows", "20 rows"])
 def test_rows_of_counts_keep_their_sharding_along_two_explicit_axes(name):
-    explicit = jax.make_mesh((2, 2), ("a", "b"))
-    split = NamedSharding(explicit, PartitionSpec("b", "a"))
-    counts = jax.device_put(COUNTS.reshape(8, 6), split)
+    along = NamedSharding(mesh("a", "b", axes="explicit"), PartitionSpec("b", "a"))
+    counts = jax.device_put(COUNTS.reshape(6, 8), along)
     values = EXPLICIT[name](counts)
-    assert values.sharding.is_equivalent_to(split, 2)
-    expected = np.asarray(EXPLICIT[name](COUNTS)).reshape(8, 6)
+    assert values.sharding.is_equivalent_to(along, 2)
+    expected = np.asarray(EXPLICIT[name](COUNTS)).reshape(6, 8)
     np.testing.assert_array_max_ulp(np.asarray(values), expected, 2)
 
 
-def test_shard_map_gives_each_device_its_members():
+@both_axes
+def test_shard_map_gives_each_device_its_members(axes):
     mapped = shard_map(
         rates,
-        mesh=mesh("all"),
+        mesh=mesh("all", axes=axes),
         in_specs=(PartitionSpec("all"), PartitionSpec()),
         out_specs=PartitionSpec("all"),
     )
-    values = jax.jit(mapped)(POPULATION, COUNTS)
+    population = jax.device_put(POPULATION, split("all", axes=axes))
+    counts = jax.device_put(COUNTS, split(axes=axes))
+    values = jax.jit(mapped)(population, counts)
     expected = jax.jit(rates)(POPULATION, COUNTS)
     np.testing.assert_array_max_ulp(np.asarray(values), np.asarray(expected), 2)
 
@@ -177,13 +212,15 @@ def on_every_device(x: Any) -> set[bytes]:
     return {np.asarray(shard.data).tobytes() for shard in x.addressable_shards}
 
 
+@both_axes
 @pytest.mark.usefixtures("standard_promotion")
-def test_every_device_applies_the_same_rate_to_the_bit():
+def test_every_device_applies_the_same_rate_to_the_bit(axes):
+    everywhere = split(axes=axes)
     tx = inject(optax.adamw, learning_rate=CURVE)
-    params = jax.device_put({"w": jnp.zeros((4, 2))}, split())
-    opt_state = jax.device_put(tx.init(params), split())
-    batch = jax.device_put(data(), split("all"))
-    update: Any = jax.jit(update_of(tx))
+    params = jax.device_put({"w": jnp.zeros((4, 2))}, everywhere)
+    opt_state = jax.device_put(tx.init(params), everywhere)
+    batch = jax.device_put(data(), split("all", axes=axes))
+    update: Any = jax.jit(update_of(tx), out_shardings=everywhere)
     for count in range(20):
         params, opt_state = update(params, opt_state, *batch)
         rate = optax.tree.get(opt_state, "learning_rate")
@@ -191,20 +228,35 @@ def test_every_device_applies_the_same_rate_to_the_bit():
         assert len(on_every_device(rate)) == 1
         assert len(on_every_device(params["w"])) == 1
         np.testing.assert_array_max_ulp(np.asarray(rate), CURVE(count), 8)
+    # An edit leaves everything where it is, and compiles nothing.
+    (running,) = oc.get_schedules(opt_state).values()
+    cooled = oc.cooldown(running, at_step=20, steps=9)
+    edited = oc.set_schedules(opt_state, learning_rate=cooled)
+    assert placed(edited) == placed(opt_state)
+    _, after = update(params, edited, *batch)
+    applied = np.asarray(optax.tree.get(after, "learning_rate"))
+    np.testing.assert_array_max_ulp(applied, cooled(20), 8)
     assert update._cache_size() == 1
     # One more program, for one device.
     alone, alone_state = {"w": jnp.zeros((4, 2))}, tx.init({"w": jnp.zeros((4, 2))})
+    update = jax.jit(update_of(tx))
     for _ in range(20):
         alone, alone_state = update(alone, alone_state, *data())
     chex.assert_trees_all_close(params, alone, rtol=1e-5)
 
 
-@pytest.mark.usefixtures("standard_promotion")
-def test_a_population_in_training_is_split_over_the_devices():
-    def start(schedule):
-        params = {"w": jnp.zeros((4, 2))}
-        return params, inject(optax.adamw, learning_rate=schedule).init(params)
+def placed(tree: Any) -> list[Any]:
+    return [leaf.sharding for leaf in jax.tree.leaves(tree)]
 
+
+def start(schedule: oc.Schedule) -> Any:
+    params = {"w": jnp.zeros((4, 2))}
+    return params, inject(optax.adamw, learning_rate=schedule).init(params)
+
+
+@both_axes
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_population_in_training_is_split_over_the_devices(axes):
     # The schedules are in the states: one optimizer serves all of them.
     update = update_of(inject(optax.adamw, learning_rate=CURVE))
 
@@ -221,7 +273,9 @@ def test_a_population_in_training_is_split_over_the_devices():
 
         return jax.vmap(member)(population)
 
-    weights, applied = trained(jax.device_put(POPULATION, split("all")))
+    along = split("all", axes=axes)
+    with entered(along.mesh, axes):
+        weights, applied = trained(jax.device_put(POPULATION, along))
     assert {shard.data.shape for shard in weights.addressable_shards} == {(2, 4, 2)}
     np.testing.assert_array_max_ulp(
         np.asarray(applied), np.asarray(rates(POPULATION, COUNTS[:20])), 8
@@ -229,3 +283,47 @@ def test_a_population_in_training_is_split_over_the_devices():
     expected, _ = trained(POPULATION)
     # A rounding of Adam's quotient grows from step to step, near 0 too: hence `atol`.
     np.testing.assert_allclose(weights, expected, rtol=1e-4, atol=1e-6)
+
+
+@both_axes
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_population_that_is_edited_stays_on_its_devices(axes):
+    along = split("all", axes=axes)
+    update = update_of(inject(optax.adamw, learning_rate=CURVE))
+    # What does not depend on a member, as the count at the start, is split here too.
+    begin = jax.jit(jax.vmap(start), out_shardings=along)
+    step: Any = jax.jit(
+        jax.vmap(lambda params, opt_state: update(params, opt_state, *data())),
+        out_shardings=along,
+    )
+    with entered(along.mesh, axes):
+        population = jax.device_put(POPULATION, along)
+        params, opt_state = begin(population)
+        for _ in range(3):
+            params, opt_state = step(params, opt_state)
+        halved = oc.set_schedules(opt_state, learning_rate=population * 0.5)
+        assert placed(halved) == placed(opt_state)
+        _, opt_state = step(params, halved)
+    assert step._cache_size() == 1
+    applied = optax.tree.get(opt_state, "learning_rate")
+    assert applied.sharding.is_equivalent_to(along, 1)
+    expected = 0.5 * np.asarray(rates(POPULATION, COUNTS[3:4]))[:, 0]
+    np.testing.assert_array_max_ulp(np.asarray(applied), expected, 8)
+
+
+def test_a_population_is_edited_under_vmap_along_an_automatic_axis():
+    # Along an explicit axis, JAX refuses to stack numbers of which some are mapped.
+    along = split("all")
+
+    def cooled(schedule, at_step):
+        return oc.cooldown(schedule, at_step=at_step, steps=9)
+
+    shorter = jax.jit(jax.vmap(cooled, (0, None)))(
+        jax.device_put(POPULATION, along), jnp.int32(3)
+    )
+    assert all(
+        len(leaf.sharding.device_set) == DEVICES for leaf in jax.tree.leaves(shorter)
+    )
+    expected = [np.asarray(cooled(schedule, 3)(COUNTS)) for schedule in MEMBERS]
+    values = jax.jit(rates)(shorter, COUNTS)
+    np.testing.assert_allclose(np.asarray(values), expected, rtol=2e-6, atol=1e-7)

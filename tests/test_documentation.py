@@ -14,8 +14,7 @@ import optax_cosine as oc
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-METADATA = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PROJECT = METADATA["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def quick_start() -> list[str]:
@@ -38,26 +37,14 @@ def test_the_quick_start_names_files_and_extras_that_exist():
             assert extra in PROJECT["optional-dependencies"]
 
 
-def test_ci_runs_the_lines_of_the_readme():
-    script = (ROOT / ".ci" / "run").read_text()
-    assert "README.md" in script
-    assert 'eval "$tests"' in script
-    assert 'eval "$main_job --steps' in script
-
-
 def test_the_readme_names_the_supported_versions_and_dependencies():
     pythons = re.findall(r":: (3\.\d+)'", str(PROJECT["classifiers"]))
-    assert f"Python {pythons[0]} to {pythons[-1]}" in README
-    assert PROJECT["requires-python"] == f">={pythons[0]}"
+    (first, last) = re.findall(r"Python (3\.\d+) to (3\.\d+)", README)[0]
+    assert first == pythons[0]
+    assert last in pythons
     needed = [re.split(r"[^\w-]", line)[0] for line in PROJECT["dependencies"]]
     assert f"needs only `{needed[0]}` and `{needed[1]}`" in README
     assert len(needed) == 2
-
-
-def test_dependencies_have_floors_and_no_caps():
-    extras = PROJECT["optional-dependencies"]
-    for line in [*PROJECT["dependencies"], *extras["test"], *extras["examples"]]:
-        assert re.fullmatch(r"[\w-]+>=[\d.]+|optax-cosine\[[\w,]+\]", line)
 
 
 def test_pictures_in_the_readme_exist():
@@ -67,10 +54,18 @@ def test_pictures_in_the_readme_exist():
         assert (ROOT / picture).is_file()
 
 
-def test_the_tables_of_the_readme_name_all_that_is_public():
+def words_of(text: str) -> int:
+    return len(re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.M).split())
+
+
+def test_the_readme_is_short():
+    assert words_of(README) <= 900
+    assert words_of(README.partition("\n## Why\n")[0]) <= 120
+
+
+def test_the_readme_shows_the_named_curves():
     rows = re.findall(r"^\| `(\w+)\(", README, re.MULTILINE)
-    assert sorted([*rows, "Schedule"]) == sorted(oc.__all__)
-    assert "`Schedule(count)`" in README
+    assert sorted(rows) == sorted(x for x in oc.__all__ if x.endswith("_schedule"))
 
 
 @pytest.mark.parametrize("name", oc.__all__)
@@ -107,8 +102,15 @@ def test_every_public_attribute_of_a_schedule_is_documented(name):
 
 def test_the_reference_lists_all_that_is_public():
     page = (ROOT / "docs" / "api.md").read_text()
-    listed = re.findall(r"^\.\. auto\w+:: (\w+)$", page, re.MULTILINE)
+    listed = re.findall(r"^   (\w+)$", page, re.MULTILINE)
     assert sorted(listed) == sorted(oc.__all__)
+
+
+def test_every_page_is_in_the_contents():
+    index = (ROOT / "docs" / "index.md").read_text()
+    listed = re.findall(r"^[\w-]+$", index, re.MULTILINE)
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    assert sorted(listed) == sorted(pages - {"index"})
 
 
 PAGES = [
@@ -184,11 +186,3 @@ def test_no_page_mentions_a_name_that_is_gone(page):
         return
     gone = re.findall(r"\bretime\b|\bdecay_shape\b|\boc\.from_dict\b", page.read_text())
     assert gone == []
-
-
-def test_the_version_stands_in_one_place():
-    assert "version" in PROJECT["dynamic"]
-    assert METADATA["tool"]["hatch"]["version"]["path"] == "optax_cosine/__init__.py"
-    # Not from the root: the wheel is tested away from the source.
-    source = pathlib.Path(oc.__file__).read_text()
-    assert f'__version__ = "{oc.__version__}"' in source

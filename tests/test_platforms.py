@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import CASES, plain
+from cases import CASES, FEW, plain
 from jax import export
 from programs import inject
+from sweeps import sweep
 
 import optax_cosine as oc
 
@@ -25,7 +26,7 @@ def there_and_back(function: Any, *arguments: Any) -> Any:
     return read.call
 
 
-@pytest.mark.parametrize("name", CASES)
+@sweep("name", CASES, FEW)
 def test_every_schedule_is_a_program_for_every_platform(name):
     schedule = plain(name)
     leaves, treedef = jax.tree.flatten(schedule)
@@ -41,7 +42,7 @@ def test_every_schedule_is_a_program_for_every_platform(name):
     np.testing.assert_array_max_ulp(np.asarray(given), expected, 4)
 
 
-@pytest.mark.parametrize("name", CASES)
+@sweep("name", CASES, FEW)
 def test_every_schedule_is_built_on_every_platform(name):
     case = CASES[name]
     numbers = {key: jnp.asarray(number) for key, number in case.numbers.items()}

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+from sweeps import sweep
 
 import optax_cosine as oc
 
@@ -31,7 +32,15 @@ RUNS = [
     *(("long", seed) for seed in range(6)),
     *(("longest", seed) for seed in range(6)),
 ]
-runs = pytest.mark.parametrize(("kind", "seed"), RUNS)
+runs = sweep(
+    ("kind", "seed"),
+    RUNS,
+    [
+        *(("short", seed) for seed in range(6)),
+        *(("long", seed) for seed in range(3)),
+        *(("longest", seed) for seed in range(3)),
+    ],
+)
 
 RATES = (0.0, 1e-6, 3e-4, 0.01, 0.1, 0.3, 1.0)
 FACTORS = ("2", "3", "1.25", "3 / 2", "7 / 5", "10 / 7", "1.1", "121 / 55", "0.5")
@@ -393,7 +402,7 @@ def test_a_schedule_that_is_an_argument_agrees_with_exact_arithmetic(kind, seed)
     assert_agrees(run, exact, values, device_units(exact))
 
 
-@pytest.mark.parametrize(("kind", "seed"), [run for run in RUNS if run[0] == "short"])
+@sweep(("kind", "seed"), RUNS[:12], RUNS[:6])
 def test_no_step_of_a_phase_goes_the_wrong_way(kind, seed):
     run, exact = history(kind, seed)[-1], last_truth(kind, seed)
     values = np.asarray(run.schedule(padded(exact.counts)))[: len(exact.counts)]
@@ -613,7 +622,7 @@ def as_text(parts: Any, then: Any, kinds: Any, numbers: Any) -> str:
     return f"s: {parts}\nthen: {then}\n{kinds} {numbers}, traced, {TRACED_SHAPES}"
 
 
-@pytest.mark.parametrize("kind", TRACED)
+@sweep("kind", TRACED, ["extend", "rewarm"])
 def test_an_edit_with_traced_numbers_agrees_with_exact_arithmetic(kind):
     rng, limit = random.Random(kind), LIMITS["short"]
 
@@ -729,7 +738,7 @@ def edit_of_endless(rng: random.Random, run: Run, earliest: int) -> tuple[str, i
     return f"oc.extend(s, at_step={at_step}, total_steps={total_steps})", at_step
 
 
-@pytest.mark.parametrize("when", ["later and later", "at any step"])
+@sweep("when", ["later and later", "at any step"], ["later and later"])
 def test_edits_of_an_endless_schedule_grow_it_by_a_constant(when):
     rng = random.Random(when)
     code = "oc.join(oc.linear(0.0, 0.1, steps=5), oc.cosine_restarts_schedule(0.1, 10))"

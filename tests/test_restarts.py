@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sweeps import sweep
 
 import optax_cosine as oc
 
@@ -25,7 +26,7 @@ def phases_of(schedule) -> list[tuple[str, int | float]]:
     return [(phase.shape, phase.steps) for phase in schedule.phases]
 
 
-@pytest.mark.parametrize("factor", [1, 1.0, 2, 1.5, 0.7, np.float32(1.5), 1.01])
+@sweep("factor", [1, 1.0, 2, 1.5, 0.7, np.float32(1.5), 1.01], [1, 1.5, 0.7])
 @pytest.mark.parametrize("first", [1, 100])
 def test_lengths_are_those_of_the_rule(first, factor):
     expected = [max(1, round(first * float(factor) ** k)) for k in range(12)]
@@ -34,12 +35,18 @@ def test_lengths_are_those_of_the_rule(first, factor):
     )
     assert lengths_of(schedule) == expected
     assert schedule.total_steps == sum(expected)
-    traced = jax.jit(
-        lambda n: oc.cosine_restarts_schedule(
-            1.0, n, num_cycles=12, cycle_steps_factor=factor
-        )
-    )(first)
+    traced = growing(factor)(first)
     assert lengths_of(jax.device_get(traced)) == expected
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def growing(factor):
+    """One compiled function for all first lengths."""
+    return jax.jit(
+        lambda steps: oc.cosine_restarts_schedule(
+            1.0, steps, num_cycles=12, cycle_steps_factor=factor
+        )
+    )
 
 
 @pytest.mark.parametrize("factor", [2, 3, 1.5, 10.0])
@@ -229,17 +236,23 @@ NUMBERS = {
 }
 
 
+@functools.cache
+def builder(name):
+    """One compiled function for all values of the argument."""
+    return jax.jit(
+        lambda value: oc.cosine_restarts_schedule(
+            num_cycles=4, **NUMBERS | {name: value}
+        )
+    )
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, 1e30])
 @pytest.mark.parametrize("name", [*NUMBERS])
 def test_traced_numbers_out_of_range_never_give_nan(name, value):
     if name.endswith("_value") and not math.isfinite(value):
         return  # A rate that is not finite is the user's, and shows.
 
-    def build(value):
-        numbers = NUMBERS | {name: value}
-        return oc.cosine_restarts_schedule(num_cycles=4, **numbers)
-
-    schedule = jax.jit(build)(value)
+    schedule = builder(name)(value)
     counts = np.arange(-1, 90)
     values = np.asarray(schedule(counts))
     assert np.isfinite(values).all()

@@ -18,6 +18,7 @@ from cases import CASES, plain
 from jax import export
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from programs import inject, padded, table_of
+from sweeps import sweep
 
 import optax_cosine as oc
 
@@ -605,7 +606,7 @@ def test_abstract_evaluation_of_one_schedule_gives_equal_trees(name):
     assert jax.tree.structure(once) == jax.tree.structure(schedule)
 
 
-@combinations
+@sweep("name", COMBINATIONS, ["table", "spliced", "stack"])
 def test_abstract_optimizer_states_are_equal(name):
     schedule = COMBINATIONS[name]
 
@@ -680,8 +681,11 @@ def test_schedules_on_a_device_and_abstract_ones_are_pickled(schedule):
 HALVED = ["bent", "warm-up", "mirrored at a fraction", "waiting", "stairs", "product"]
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("name", HALVED)
+@sweep(
+    ("name", "dtype"),
+    [(name, dtype) for name in HALVED for dtype in ("bfloat16", "float16")],
+    [("bent", "float16"), ("waiting", "bfloat16"), ("product", "bfloat16")],
+)
 def test_numbers_in_half_precision_are_evaluated_in_float32(name, dtype):
     def narrow(leaf):
         is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
@@ -730,8 +734,14 @@ SYMBOLIC = {
 }
 
 
-@pytest.mark.parametrize("how", ["closed over", "as an argument"])
-@pytest.mark.parametrize("name", SYMBOLIC)
+@sweep(
+    ("name", "how"),
+    [(name, how) for name in SYMBOLIC for how in ("closed over", "as an argument")],
+    [
+        *(("3 rows", "closed over"), ("20 rows", "as an argument")),
+        *(("mirrored at a fraction", "as an argument"), ("spliced", "closed over")),
+    ],
+)
 def test_a_number_of_counts_may_be_symbolic(name, how):
     schedule = SYMBOLIC[name]
     leaves, treedef = jax.tree.flatten(schedule)

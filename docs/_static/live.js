@@ -218,6 +218,7 @@ const live = (() => {
   const byId = (id) => document.getElementById(`live-${id}`);
   const field = (name) => byId(`${name}-field`);
   let drawn = null; // what the picture shows: settings, table, points, view
+  let settings = null; // the last ones that the library accepts
   let saving = 0;
 
   const controlMarkup = ({ name, label, unit }) => `
@@ -231,31 +232,39 @@ const live = (() => {
     </div>`;
 
   const typed = () =>
-    Object.fromEntries(CONTROLS.map(({ name }) => [name, number(field(name).value)]));
+    schedules.read(
+      Object.fromEntries(CONTROLS.map(({ name }) => [name, field(name).value])),
+    );
+
+  // What was drawn in place of what was typed.
+  function clamped(given) {
+    const parts = CONTROLS.filter(({ name }) => settings[name] !== given[name]).map(
+      ({ name, label, text }) => `${label.toLowerCase()} ${text(settings[name])}`,
+    );
+    return parts.length ? ` Drawn with ${parts.join(", ")}.` : "";
+  }
 
   function draw() {
-    const settings = typed();
-    const mistake = schedules.mistake(settings);
-    showSliders(settings);
+    const given = typed();
+    const mistake = schedules.mistake(given);
+    settings = mistake ? schedules.fitted(given, settings) : given;
+    showSliders();
     for (const { name } of CONTROLS) {
       field(name).setAttribute("aria-invalid", String(!!mistake?.names.includes(name)));
     }
-    byId("mistake").textContent = mistake?.sentence ?? "";
-    byId("copy").disabled = mistake !== null;
+    byId("mistake").textContent = mistake ? mistake.sentence + clamped(given) : "";
     byId("copy").textContent = "Copy";
-    byId("at").disabled = mistake !== null;
-    field("at").disabled = mistake !== null;
-    drawn = mistake ? null : drawing(settings);
-    showUnits(settings);
+    drawn = drawing();
+    showUnits();
     showPicture();
-    showLine(mistake ? "" : schedules.python(settings));
-    if (drawn && number(field("at").value) > schedules.total(drawn.table)) {
+    showLine(schedules.python(settings));
+    if (number(field("at").value) > schedules.total(drawn.table)) {
       field("at").value = stepsText(schedules.total(drawn.table));
     }
     showReading();
   }
 
-  function drawing(settings) {
+  function drawing() {
     const table = schedules.phases(settings);
     const { clientWidth, clientHeight } = byId("chart");
     const sides = [Math.fround(settings.peak), schedules.total(table)];
@@ -263,35 +272,26 @@ const live = (() => {
     return { settings, table, view, points: schedules.points(table) };
   }
 
-  function showSliders(settings) {
+  function showSliders() {
     for (const { name, text, stops } of CONTROLS) {
       const slider = byId(name);
       const along = stops(settings);
       slider.max = along.length - 1;
       slider.value = nearest(along, settings[name]);
-      const value = settings[name];
-      slider.setAttribute(
-        "aria-valuetext",
-        Number.isNaN(value) ? "not a number" : text(value),
-      );
+      slider.setAttribute("aria-valuetext", text(settings[name]));
     }
   }
 
-  function showUnits({ cycles, length }) {
+  function showUnits() {
+    const { cycles, length } = settings;
     const all = grouped(cycles * length);
     byId("length-unit").textContent = cycles > 1 ? "updates of each cycle" : "updates";
-    byId("cycles-unit").textContent =
-      cycles > 1 && drawn ? `${all} in all` : "1: no restarts";
+    byId("cycles-unit").textContent = cycles > 1 ? `${all} in all` : "1: no restarts";
   }
 
   function showPicture() {
     byId("phases").replaceChildren();
-    byId("description").textContent = "";
-    if (!drawn) {
-      byId("picture").replaceChildren();
-      return;
-    }
-    const { settings, table, view, points } = drawn;
+    const { table, view, points } = drawn;
     const total = schedules.total(table);
     byId("chart").setAttribute("viewBox", `0 0 ${view.width} ${view.height}`);
     byId("picture").innerHTML =
@@ -330,9 +330,9 @@ const live = (() => {
 
   function showReading() {
     const count = number(field("at").value);
-    const last = drawn ? schedules.total(drawn.table) : -1;
+    const last = schedules.total(drawn.table);
     const known = Number.isInteger(count) && count >= 0 && count <= last;
-    field("at").setAttribute("aria-invalid", String(drawn !== null && !known));
+    field("at").setAttribute("aria-invalid", String(!known));
     byId("reading").hidden = !known;
     byId("cross")?.toggleAttribute("hidden", !known);
     if (known) showReadingAt(count, drawn);
@@ -361,7 +361,6 @@ const live = (() => {
   }
 
   function readUnder(event) {
-    if (!drawn) return;
     const { view, table } = drawn;
     const box = byId("chart").getBoundingClientRect();
     const share = (event.clientX - box.left - MARGIN.left) / (view.right - MARGIN.left);
@@ -401,11 +400,14 @@ const live = (() => {
   function start() {
     byId("controls").innerHTML = CONTROLS.map(controlMarkup).join("");
     byId("controls").addEventListener("submit", (event) => event.preventDefault());
+    settings = Object.fromEntries(
+      CONTROLS.map(({ name, initial }) => [name, number(initial)]),
+    );
     for (const { name, text, initial, stops } of CONTROLS) {
       field(name).value = initial;
       field(name).addEventListener("input", () => (draw(), save()));
       byId(name).addEventListener("input", ({ target }) => {
-        field(name).value = text(stops(typed())[target.value]);
+        field(name).value = text(stops(settings)[target.value]);
         draw();
         save();
       });

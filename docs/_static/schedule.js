@@ -125,6 +125,27 @@ const schedules = (() => {
     return null;
   }
 
+  // The nearest settings that the library accepts. What is not a number stays as it was.
+  function fitted(settings, before) {
+    const within = (name, least, largest) => {
+      const value = Number.isNaN(settings[name]) ? before[name] : settings[name];
+      return Math.min(Math.max(value, least), largest);
+    };
+    const whole = (name, least, largest) => Math.round(within(name, least, largest));
+    const peak = within("peak", SMALLEST_RATE, LARGEST_RATE);
+    const floor = within("floor", 0, peak);
+    const length = whole("length", 1, LARGEST);
+    const warmup = whole("warmup", 0, length);
+    return {
+      peak,
+      floor: floor < SMALLEST_RATE ? 0 : floor,
+      length,
+      cycles: whole("cycles", 1, Math.min(MOST_CYCLES, Math.floor(LARGEST / length))),
+      warmup,
+      hold: whole("hold", 0, length - warmup),
+    };
+  }
+
   const refusal = (names, sentence) => ({ names, sentence });
 
   const isWhole = (number, least, largest) =>
@@ -207,6 +228,28 @@ const schedules = (() => {
       ? Number(text.replace(/[_,]/g, ""))
       : NaN;
 
+  // 5% as 0.05. NaN if it is not a percentage.
+  const percentage = (text) =>
+    /%\s*$/.test(text) ? number(text.replace(/\s*%\s*$/, "")) / 100 : NaN;
+
+  // All settings, from what was typed. A percentage is one of the peak or the length.
+  function read(texts) {
+    const settings = Object.fromEntries(
+      Object.entries(texts).map(([name, text]) => [name, number(text)]),
+    );
+    for (const [name, whole] of [
+      ["floor", "peak"],
+      ["warmup", "length"],
+      ["hold", "length"],
+    ]) {
+      const share = percentage(texts[name]);
+      if (Number.isNaN(share)) continue;
+      const part = Number((settings[whole] * share).toPrecision(15));
+      settings[name] = whole === "length" ? Math.round(part) : part;
+    }
+    return settings;
+  }
+
   return {
     LARGEST,
     phases,
@@ -214,8 +257,10 @@ const schedules = (() => {
     value,
     points,
     mistake,
+    fitted,
     python,
     number,
+    read,
     rateText,
     float32Text,
     stepsText,

@@ -5,13 +5,28 @@ The rate that was applied is read from there. During the run the curve is halved
 then cooled down from the step that the optimizer has reached.
 """
 
-import digits
+import argparse
+
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
-from tqdm import tqdm
+from sklearn.datasets import load_digits
+from tqdm import tqdm, trange
 
 import optax_cosine as oc
+
+IMAGES, LABELS = map(np.asarray, load_digits(return_X_y=True))
+IMAGES, LABELS = (IMAGES / 16).astype(np.float32), LABELS.astype(np.int32)
+TEST_IMAGES, TEST_LABELS = IMAGES[1_400:], LABELS[1_400:]
+rng = np.random.default_rng(0)
+
+
+def batches(stretch, steps):
+    """Random images and labels, under a progress bar with the name of the stretch."""
+    for _ in trange(steps, desc=f"{stretch:12}", unit="batch"):
+        rows = rng.integers(1_400, size=64)
+        yield IMAGES[rows], LABELS[rows]
 
 
 class Network(nnx.Module):
@@ -40,7 +55,9 @@ def report(optimizer):
 
 
 def main():
-    steps = digits.steps_of(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[2])
+    parser.add_argument("--steps", type=int, default=250, help="in each stretch")
+    steps = parser.parse_args().steps
     planned = oc.warmup_cosine_annealing_schedule(
         peak_value=4e-3, total_steps=4 * steps, warmup_steps=steps // 4
     )
@@ -48,24 +65,24 @@ def main():
     adamw = oc.inject_schedules(optax.adamw)(planned, weight_decay=1e-3)
     clipped = optax.chain(optax.clip_by_global_norm(1.0), adamw)
     optimizer = nnx.Optimizer(model, clipped, wrt=nnx.Param)
-    for images, labels in digits.batches("as planned", steps):
+    for images, labels in batches("as planned", steps):
         step(model, optimizer, images, labels)
     report(optimizer)
 
     halved = oc.get_schedules(optimizer)["learning_rate"] / 2
     optimizer = oc.set_schedules(optimizer, learning_rate=halved)
-    for images, labels in digits.batches("halved", steps):
+    for images, labels in batches("halved", steps):
         step(model, optimizer, images, labels)
     report(optimizer)
 
     shorter = oc.cooldown(halved, at_step=optimizer.step[...], steps=steps)
     optimizer.opt_state = oc.set_schedules(optimizer.opt_state, learning_rate=shorter)
-    for images, labels in digits.batches("cooling down", steps):
+    for images, labels in batches("cooling down", steps):
         step(model, optimizer, images, labels)
     report(optimizer)
 
-    guesses = jnp.argmax(model(digits.TEST_IMAGES), -1)
-    print(f"test accuracy: {jnp.mean(guesses == digits.TEST_LABELS):.1%}")
+    guesses = jnp.argmax(model(TEST_IMAGES), -1)
+    print(f"test accuracy: {jnp.mean(guesses == TEST_LABELS):.1%}")
 
 
 if __name__ == "__main__":

@@ -6,16 +6,33 @@ change the schedule during a run, compile the model again. The optimizer keeps i
 iterations and its moments.
 """
 
+import argparse
 import os
 import pathlib
 import tempfile
 
 os.environ["KERAS_BACKEND"] = "jax"
 
-import digits
 import keras
+import numpy as np
+from sklearn.datasets import load_digits
+from tqdm import tqdm
 
 import optax_cosine as oc
+
+IMAGES, LABELS = map(np.asarray, load_digits(return_X_y=True))
+IMAGES, LABELS = (IMAGES / 16).astype(np.float32), LABELS.astype(np.int32)
+TEST_IMAGES, TEST_LABELS = IMAGES[1_400:], LABELS[1_400:]
+rng = np.random.default_rng(0)
+
+
+def batches(stretch, steps):
+    """Random images and labels, under a progress bar with the name of the stretch."""
+    with tqdm(total=steps, desc=f"{stretch:12}", unit="batch") as bar:
+        for _ in range(steps):
+            rows = rng.integers(1_400, size=64)
+            bar.update()  # before the batch: Keras asks for no more than it needs
+            yield IMAGES[rows], LABELS[rows]
 
 
 @keras.saving.register_keras_serializable("optax_cosine")
@@ -44,8 +61,8 @@ def change_course(model, schedule):
 
 
 def train(model, stretch, steps):
-    batches = digits.batches(stretch, steps)
-    model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
+    data = batches(stretch, steps)
+    model.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0)
     rate = float(model.optimizer.learning_rate)  # that of the next update
     print(f"update {int(model.optimizer.iterations) + 1} has the rate {rate:.2e}")
 
@@ -58,7 +75,9 @@ def saved_and_loaded(model):
 
 
 def main():
-    steps = digits.steps_of(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[2])
+    parser.add_argument("--steps", type=int, default=250, help="in each stretch")
+    steps = parser.parse_args().steps
     keras.utils.set_random_seed(0)
     planned = oc.warmup_cosine_annealing_schedule(
         peak_value=4e-3, total_steps=4 * steps, warmup_steps=steps // 4
@@ -76,7 +95,7 @@ def main():
     change_course(model, oc.cooldown(planned / 2, at_step=now, steps=steps))
     train(model, "cooling down", steps)
 
-    _, accuracy = model.evaluate(digits.TEST_IMAGES, digits.TEST_LABELS, verbose=0)
+    _, accuracy = model.evaluate(TEST_IMAGES, TEST_LABELS, verbose=0)
     print(f"test accuracy: {accuracy:.1%}")
 
 

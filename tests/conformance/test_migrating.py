@@ -1,16 +1,14 @@
 """The page on coming from elsewhere, against the libraries themselves.
 
-The page is parsed, and its claims are checked, in ../test_migrating.py.
+The page is parsed, and its claims are checked, in ../migrating.py.
 """
 
-import runpy
 from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import migrating
 import numpy as np
 import optax
 import pytest
@@ -28,11 +26,6 @@ pytestmark = [
     pytest.mark.conformance,
     pytest.mark.usefixtures("standard_promotion"),
 ]
-
-# Not imported: it has the name of this module.
-PAGE = SimpleNamespace(
-    **runpy.run_path(str(Path(__file__).parent.parent / "test_migrating.py"))
-)
 
 LIBRARIES = {
     "Optax": {"optax": optax},
@@ -127,33 +120,33 @@ CURVES: dict[str, Callable[..., np.ndarray]] = {
 def there(row: Any, names: dict[str, Any]) -> np.ndarray:
     optimizer = sgd(names["lr"], momentum=0.9)
     names = LIBRARIES[row.library] | names | {"optimizer": optimizer}
-    value = PAGE.value_of(row.there, names)
+    value = migrating.value_of(row.there, names)
     return CURVES[row.library](value, row.clock, names)
 
 
 def here(row: Any, names: dict[str, Any]) -> np.ndarray:
-    value = PAGE.value_of(row.here, {"oc": oc, "optax": optax} | names)
+    value = migrating.value_of(row.here, {"oc": oc, "optax": optax} | names)
     is_optimizer = isinstance(value, optax.GradientTransformation)
     return of_optax(value) if is_optimizer else np.asarray(value(COUNTS))
 
 
-WITH = pytest.mark.parametrize("names", PAGE.SETTINGS, ids="ABCD")
+WITH = pytest.mark.parametrize("names", migrating.SETTINGS, ids="ABCD")
 
 
 def test_every_library_that_the_page_leaves_to_this_module_is_here():
-    assert tuple(LIBRARIES) == PAGE.RUN_AS_THEMSELVES
-    assert all(PAGE.rows([library]) for library in LIBRARIES)
+    assert tuple(LIBRARIES) == migrating.RUN_AS_THEMSELVES
+    assert all(migrating.rows([library]) for library in LIBRARIES)
 
 
 @WITH
-@pytest.mark.parametrize("row", PAGE.rows(LIBRARIES), ids=str)
+@pytest.mark.parametrize("row", migrating.rows(LIBRARIES), ids=str)
 def test_a_block_draws_the_curve_of_the_library_but_where_it_says(row, names):
     tolerance = TOLERANCES.get(str(row), TOLERANCES[row.library])
-    PAGE.check(row, there(row, names), here(row, names), dict(names), tolerance)
+    migrating.check(row, there(row, names), here(row, names), dict(names), tolerance)
 
 
 @WITH
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_the_first_curve_of_a_library_ends_as_its_table_says(library, names):
-    first = PAGE.rows([library])[0]
-    PAGE.check_facts(first, there(first, names), dict(names))
+    first = migrating.rows([library])[0]
+    migrating.check_facts(first, there(first, names), dict(names))

@@ -6,8 +6,8 @@ import pytest
 
 os.environ["KERAS_BACKEND"] = "jax"  # before Keras is imported
 
-# The programs are imported too, and find each other as scripts of one folder do.
+# A test imports the wrapper for Keras from its example.
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
-sys.path[:0] = [str(EXAMPLES), str(EXAMPLES / "frameworks")]
+sys.path.insert(0, str(EXAMPLES / "frameworks"))
 
 pytest.register_assert_rewrite("contract")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from contract import CURVE, IMAGES, OTHER, TARGETS, assert_rate, injected
+from contract import CURVE, IMAGES, OTHER, TARGETS, injected
 
 import optax_cosine as oc
 
@@ -100,17 +100,43 @@ def test_all_of_a_state_may_be_donated_and_no_schedule_goes_with_it():
     assert curves == [CURVE, OTHER]
 
 
-def test_leaves_on_disk_hold_the_saved_curve():
-    saved = trained(OTHER, 5)
+def written(run: EquinoxRun) -> io.BytesIO:
     file = io.BytesIO()
-    eqx.tree_serialise_leaves(file, (saved.model, saved.opt_state))
+    eqx.tree_serialise_leaves(file, (run.model, run.opt_state))
     file.seek(0)
-    run = trained(CURVE, 0)
-    run.model, run.holder = eqx.tree_deserialise_leaves(file, (run.model, run.holder))
-    assert oc.get_schedules(run.holder)["learning_rate"] == OTHER
+    return file
+
+
+def test_an_edited_run_is_restored_into_the_unedited_program():
+    saved = trained(CURVE, 5)
+    for edit in ("cooldown", "extend", "rewarm", "half of it"):
+        schedule = oc.get_schedules(saved.holder)["learning_rate"]
+        schedule = contract.COURSE[edit](schedule, oc.get_count(saved.holder))
+        saved.holder = oc.set_schedules(saved.holder, learning_rate=schedule)
+        saved.update()
+    run = trained(CURVE, 1)
+    like = eqx.filter_eval_shape(lambda: (run.model, run.holder))
+    run.model, run.holder = eqx.tree_deserialise_leaves(written(saved), like)
     assert eqx.tree_equal((run.model, run.holder), (saved.model, saved.holder))
-    run.update()
-    assert_rate(run, OTHER, 5)
+    assert oc.get_schedules(run.holder) == oc.get_schedules(saved.holder)
+    for _ in range(4):
+        run.update()
+        saved.update()
+    assert eqx.tree_equal((run.model, run.holder), (saved.model, saved.holder))
+    assert run.traces == saved.traces == 1
+
+
+def test_more_phases_need_a_target_that_has_room_for_them():
+    saved = trained(CURVE, 0)
+    long = oc.join(*[CURVE] * 4)
+    saved.holder = oc.set_schedules(saved.holder, learning_rate=long)
+    run = trained(CURVE, 0)
+    with pytest.raises(RuntimeError, match=r"from \(4, 8\) in `like` to \(4, 16\) on"):
+        eqx.tree_deserialise_leaves(written(saved), (run.model, run.holder))
+    roomy = oc.join(*[oc.constant(1.0, steps=1)] * 12)
+    like = (run.model, oc.set_schedules(run.holder, learning_rate=roomy))
+    restored = eqx.tree_deserialise_leaves(written(saved), like)
+    assert oc.get_schedules(restored)["learning_rate"] == long
 
 
 def test_a_schedule_is_a_traced_argument_of_a_filtered_function():

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from contract import CURVE, IMAGES, OTHER, TARGETS, applied, assert_rate, injected
-from flax import nnx
+from flax import nnx, serialization
 
 import optax_cosine as oc
 
@@ -93,6 +93,17 @@ def test_schedules_are_set_on_the_optimizer_or_on_its_state(through):
     assert run.traces == 1
 
 
+def test_an_edit_keeps_every_box_with_its_metadata():
+    run = trained(CURVE, 3)
+    for number, box in enumerate(boxes(run.holder)):
+        box.set_metadata("number", number)
+    before = [(type(box), box.get_metadata()) for box in boxes(run.holder)]
+    assert len({metadata["number"] for _, metadata in before}) == len(before) > 10
+    edited = oc.set_schedules(run.holder, learning_rate=OTHER, weight_decay=0.5)
+    assert [(type(box), box.get_metadata()) for box in boxes(edited)] == before
+    assert oc.get_schedules(edited)["learning_rate"] == OTHER
+
+
 def test_a_branch_shares_no_variable_with_the_run_it_left():
     run = trained(CURVE, 3, "bare")
     trunk = run.holder
@@ -122,29 +133,57 @@ def test_split_and_merge_keep_curve_and_count():
     assert run.traces == 1
 
 
-def test_an_optimizer_of_another_curve_takes_the_saved_one_with_the_state():
-    saved = trained(OTHER, 5)
-    run = trained(CURVE, 1)
-    nnx.update(run.holder, nnx.state(saved.holder))
-    nnx.update(run.model, nnx.state(saved.model))
-    assert oc.get_schedules(run.holder)["learning_rate"] == OTHER
+def changed_course() -> NnxRun:
+    """A run that was edited four times."""
+    run = trained(CURVE, 5)
+    for edit in ("cooldown", "extend", "rewarm", "half of it"):
+        schedule = oc.get_schedules(run.holder)["learning_rate"]
+        schedule = contract.COURSE[edit](schedule, oc.get_count(run.holder))
+        run.holder = oc.set_schedules(run.holder, learning_rate=schedule)
+        run.update()
+    return run
+
+
+def by_state(saved: Any, target: Any) -> None:
+    nnx.update(target, nnx.state(saved))
+
+
+def by_pure_dict(saved: Any, target: Any, carry: Any = lambda pure, _: pure) -> None:
+    state = nnx.state(target)
+    pure = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(saved)))
+    nnx.replace_by_pure_dict(state, carry(pure, nnx.to_pure_dict(state)))
+    nnx.update(target, state)
+
+
+def by_msgpack(saved: Any, target: Any) -> None:
+    def carry(pure: Any, target: Any) -> Any:
+        return serialization.from_bytes(target, serialization.to_bytes(pure))
+
+    by_pure_dict(saved, target, carry)
+
+
+@pytest.mark.parametrize("restore", [by_state, by_pure_dict, by_msgpack])
+def test_an_edited_run_is_restored_into_the_unedited_program(restore):
+    saved, run = changed_course(), trained(CURVE, 1)
+    restore(saved.holder, run.holder)
+    restore(saved.model, run.model)
+    assert oc.get_schedules(run.holder) == oc.get_schedules(saved.holder)
+    assert oc.get_count(run.holder) == 9
     for _ in range(4):
         run.update()
         saved.update()
-    assert run.traces == 1
+        assert applied(run) == applied(saved)
+    assert run.traces == saved.traces == 1
     contract.assert_close(run.params, saved.params, 0)
 
 
-def test_a_state_comes_back_from_a_pure_dict():
-    saved = trained(OTHER, 5)
-    pure = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(saved.holder)))
-    run = trained(CURVE, 0)
-    state = nnx.state(run.holder)
-    nnx.replace_by_pure_dict(state, pure)
-    nnx.update(run.holder, state)
+def test_more_phases_than_the_target_has_room_for_are_restored_too():
+    saved, run = trained(oc.join(*[CURVE] * 4), 5), trained(CURVE, 1)
+    by_state(saved.holder, run.holder)
     assert oc.get_schedules(run.holder) == oc.get_schedules(saved.holder)
     run.update()
-    assert_rate(run, OTHER, 5)
+    assert_rate(run, CURVE, 5)
+    assert run.traces == 2
 
 
 def test_a_cached_step_takes_an_edit_through_nnx_update():
