@@ -184,7 +184,7 @@ def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
             return schedule
     if not _may_start_early(node):
         # The difference of the two is `steps`: at most one of them is not 0.
-        by = _time.to_free_time(ahead) - _time.to_free_time(wait)
+        by = _time.add(_time.to_free_time(ahead), -_time.to_free_time(wait))
         return to_schedule(_node.put_on_clock(node, Clock(at_step=by)))
     # What was read ahead already must not come back while the schedule waits.
     first = schedule(0)

@@ -8,6 +8,7 @@ end. There the same curve is the square of a sine, and nothing cancels.
 A weight comes with a flag that says from which end it is seen.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -76,9 +77,9 @@ def _clip_value_jvp(primals: Any, tangents: Any) -> Any:
     return clip_value(*primals), tangents[1]
 
 
-@jax.custom_jvp
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
 def bend(
-    weight: Array, complement: Array, is_base: Array, exponent: Array
+    weight: Array, complement: Array, is_base: Array, exponent: Array, is_last: bool
 ) -> tuple[Array, Array]:
     """`base ** exponent`, again as the weight of the farther end and a flag.
 
@@ -87,6 +88,7 @@ def bend(
         complement: The larger of them.
         is_base: Whether `weight` is `base`.
         exponent: Above 0. An exponent of 1 changes no bit of the weight.
+        is_last: Whether the result is not bent again. Then its absolute error counts.
 
     Returns:
         The smaller of `base ** exponent` and `1 - base ** exponent`, and whether it is
@@ -96,9 +98,12 @@ def bend(
     if not is_known(exponent):
         # A loader may have filled a table up with zeros, and 0 * log(0) is NaN.
         exponent = lax.max(exponent, lax.full_like(exponent, _SMALLEST_EXPONENT))
-    power = jnp.exp(exponent * _log_of_base(weight, is_base))
-    power = select(unchanged, select(is_base, weight, complement), power)
-    rest = select(unchanged, select(is_base, complement, weight), 1 - power)
+    log = exponent * _log_of_base(weight, is_base)
+    # Both are computed from the power after the selection: as a number of one use, the
+    # exponential is computed once.
+    power = select(unchanged, select(is_base, weight, complement), jnp.exp(log))
+    rest = 1 - power if is_last else _one_minus_power(log, power)
+    rest = select(unchanged, select(is_base, complement, weight), rest)
     return lax.min(power, rest), select(unchanged, is_base, power <= rest)
 
 
@@ -107,14 +112,27 @@ def _log_of_base(weight: Array, is_base: Array) -> Array:
     return lax.select(is_base, jnp.log(weight), jnp.log1p(-weight))
 
 
+def _one_minus_power(log: Array, power: Array) -> Array:
+    """`1 - exp(log)` for a `log` of at most 0; near 0 the difference would cancel.
+
+    There it is `x - x**2 / 2 + x**3 / 6 - x**4 / 24` of `x = -log`. What is subtracted
+    from x changes less than x does, so that the result is monotone, as `expm1` is not.
+    """
+    x, most = -log, 2.0**-5 if log.dtype == np.float32 else 2.0**-11
+    series = x - x * x * (1 / 2 - x * (1 / 6 - x / 24))
+    # The two meet here. No difference is below the largest of the series.
+    largest = lax.full_like(log, -math.expm1(-most) * (1 + 2.0**-20))
+    return lax.select(x < most, series, lax.max(1 - power, largest))
+
+
 @bend.defjvp
-def _bend_jvp(primals: Any, tangents: Any) -> Any:
+def _bend_jvp(is_last: bool, primals: Any, tangents: Any) -> Any:
     # By hand for two reasons. At an exponent of 1 autodiff would follow the branch that
     # does not depend on the exponent, and return 0. And at a base of 0 the slope may be
     # infinite; here it is 0.
     weight, complement, is_base, exponent = primals
     weight_dot, _, _, exponent_dot = tangents
-    bent, is_power = bend(*primals)
+    bent, is_power = bend(*primals, is_last)
     base = jnp.where(is_base, weight, complement)
     power = jnp.where(is_power, bent, 1 - bent)
     base_dot = jnp.where(is_base, weight_dot, -weight_dot)

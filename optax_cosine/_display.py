@@ -134,7 +134,9 @@ def _table_expression(table: Table) -> str:
 
 def _code_of_rows(rows: list[HostRow], dtype: np.dtype, after: int) -> _Code:
     segments = _segments(rows)
-    code = _code_of_segment(segments[0], dtype, after)
+    if len(segments) == 1:
+        return _code_of_segment(rows, dtype, after)
+    code = _code_of_segment(segments[0], dtype, HOLD)
     for segment in segments[1:]:
         start, then = segment[0].start, _code_of_segment(segment, dtype, HOLD)
         table = _table.splice_tables(
@@ -142,7 +144,8 @@ def _code_of_rows(rows: list[HostRow], dtype: np.dtype, after: int) -> _Code:
         )
         text = f"splice({code.text}, {shorten(start, dtype)!r}, {then.text})"
         code = _Code(text, table)
-    return code
+    is_held = after == HOLD
+    return code if is_held else _Code(f"join({code.text}{_after(after)})", code.table)
 
 
 def _segments(rows: list[HostRow]) -> list[list[HostRow]]:

@@ -338,7 +338,9 @@ def _weight_of_farther_end(
     # `exponent` is a power of the weight of `init_value`. That is the weight of the
     # farther end if the row is seen from its end, and the complement otherwise.
     complement = select(row.is_cosine, jnp.cos(turn) ** 2, 1 - weight)
-    weight, is_from_end = bend(weight, complement, ~is_from_start, row.exponent)
+    weight, is_from_end = bend(
+        weight, complement, ~is_from_start, row.exponent, True
+    )
     return weight, ~is_from_end
 
 
@@ -348,7 +350,9 @@ def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, N
     # The minimum changes nothing, but it is the one user of the quotient: XLA gives a
     # quotient with several users a kernel of its own.
     fraction = lax.min(turn / full_turn, lax.full_like(turn, 1))
-    bent, is_from_start = bend(fraction, 1 - fraction, is_from_start, row.time_exponent)
+    bent, is_from_start = bend(
+        fraction, 1 - fraction, is_from_start, row.time_exponent, False
+    )
     bent_turn = bent * full_turn
     return select(row.time_exponent == 1, turn, bent_turn), is_from_start
 

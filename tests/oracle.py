@@ -2,22 +2,46 @@
 
 Each builder of the package has a function here that says the same thing in the
 plainest way: a schedule keeps the schedules that it was made of and asks them. Nothing
-is flattened into a table, nothing is rounded, and no code is shared with the package.
+is flattened into a table, no time is rounded, and no code is shared with the package.
+Rates and exponents are rounded once, to the dtype in which the package stores them.
 """
 
 import bisect
+import contextlib
 import dataclasses
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import mpmath
 import numpy as np
-from reference import exact
+
+mpmath.mp.dps = 60
 
 # The largest numerator and denominator that a factor of `stretch` may need.
 LARGEST = 2**31 - 1
 # The fraction of a step is stored in float32, and is below 1.
 ROUNDING = Fraction(1, 2**24)
+# A device counts laps that have a fraction of a step in floats.
+DRIFT = Fraction(1, 2**22)
+
+_dtype: Any = np.float32
+
+
+@contextlib.contextmanager
+def in_float64():
+    """Rates and exponents are stored in float64, as under x64."""
+    global _dtype
+    _dtype = np.float64
+    try:
+        yield
+    finally:
+        _dtype = np.float32
+
+
+def exact(number) -> mpmath.mpf:
+    """A number as it is stored."""
+    return mpmath.mpf(float(_dtype(number)))
 
 
 def to_mpf(number) -> mpmath.mpf:
@@ -56,6 +80,10 @@ class Phase:
         return self.init_value * self.end_value < 0
 
 
+class OutOfTimeError(ValueError):
+    """An endless schedule would be read beyond its own step 2**31 - 1."""
+
+
 class Place(NamedTuple):
     """Where a schedule is at some time."""
 
@@ -68,6 +96,8 @@ class Place(NamedTuple):
     rounded: bool
     # By how many steps this may have moved the phase, at most.
     slack: Fraction = Fraction(0)
+    # By how many steps more a device may misplace a lap that has a fraction of a step.
+    drift: Fraction = Fraction(0)
 
     @property
     def value(self) -> mpmath.mpf:
@@ -80,20 +110,47 @@ class Schedule:
     # The exact time at which the last value is reached, or None if it never is.
     end: Any
 
-    def locate(self, time: Fraction) -> Place:
-        """The place at a time of 0 or more."""
+    def places(self, time: Fraction) -> list[Place]:
+        """The places at a time of 0 or more: the value is the product of theirs."""
         raise NotImplementedError
 
-    def boundaries(self, limit: Fraction | int) -> list[Fraction]:
-        """All times below `limit` at which a phase begins, in order, 0 among them."""
+    def boundaries(
+        self, limit: Fraction | int, start: Fraction | int = 0
+    ) -> list[Fraction]:
+        """The times from `start` to below `limit` at which a phase begins, in order."""
         raise NotImplementedError
+
+    def read(self, time: Fraction) -> list[Place]:
+        """The places at a time that another clock tells."""
+        if self.end is None and time > LARGEST:
+            raise OutOfTimeError
+        return self.places(max(time, Fraction(0)))
+
+    def locate(self, time: Fraction) -> Place:
+        """The place of a schedule that is no product."""
+        (place,) = self.places(time)
+        return place
 
     def value(self, count) -> mpmath.mpf:
-        return self.locate(max(Fraction(count), Fraction(0))).value
+        places = self.places(max(Fraction(count), Fraction(0)))
+        return mpmath.fprod(place.value for place in places)
 
-    def stored(self, count) -> np.float32:
-        """The value at a count, rounded to float32."""
-        return np.float32(float(self.value(count)))
+    def stored(self, count) -> Any:
+        """The value at a count, rounded as values are."""
+        return _dtype(float(self.value(count)))
+
+    def __mul__(self, other):
+        if isinstance(other, Schedule):
+            return Product(self, other)
+        return Scaled(self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, number):
+        return Scaled(self, 1 / mpmath.mpf(number))
+
+    def __neg__(self):
+        return Scaled(self, -1)
 
     def slack(self, boundary: Fraction) -> Fraction:
         """By how many steps roundings of time may have moved a boundary, at most."""
@@ -106,21 +163,31 @@ class Schedule:
         return [time for time in times if self.locate(time).fraction == 0]
 
 
+def is_stored(time: Fraction) -> bool:
+    """Whether float32 holds the fraction of a step."""
+    return (time / ROUNDING).denominator == 1
+
+
+def moved(places: list[Place], by: Fraction) -> list[Place]:
+    """The places of a schedule whose start was rounded when it was stored."""
+    if is_stored(by):
+        return places
+    return [x._replace(rounded=True, slack=x.slack + ROUNDING) for x in places]
+
+
 class Part(Schedule):
     def __init__(self, phase: Phase, steps) -> None:
         self.phase = phase
-        whole, part = divmod(Fraction(steps), 1)
-        stored = Fraction(float(np.float32(float(part))))
-        self.rounded = stored != part
-        self.end = whole + part
+        self.end = Fraction(steps)
+        self.rounded = not is_stored(self.end)
 
-    def locate(self, time):
+    def places(self, time):
         fraction = min(max(time / self.end, Fraction(0)), Fraction(1))
         slack = ROUNDING if self.rounded else Fraction(0)
-        return Place(self.phase, fraction, self.end, self.rounded, slack)
+        return [Place(self.phase, fraction, self.end, self.rounded, slack)]
 
-    def boundaries(self, limit):
-        return [Fraction(0)] if limit > 0 else []
+    def boundaries(self, limit, start=0):
+        return [Fraction(0)] if start <= 0 < limit else []
 
 
 class Join(Schedule):
@@ -136,28 +203,36 @@ class Join(Schedule):
         self.lap = None if last is None else self.starts[-1] + last
         self.end = self.lap if after == "hold" else None
 
-    def locate(self, time):
-        if self.after == "repeat":
-            time %= self.lap
-        elif self.after == "mirror":
-            time %= 2 * self.lap
-            time = min(time, 2 * self.lap - time)
-        playing = bisect.bisect_right(self.starts, time) - 1
-        return self.schedules[playing].locate(time - self.starts[playing])
-
-    def boundaries(self, limit):
-        endless = self.schedules[-1].end is None
-        ends = [*self.starts[1:], limit if endless else self.lap]
-        lap = [
-            start + time
-            for schedule, start, end in zip(
-                self.schedules, self.starts, ends, strict=True
-            )
-            for time in schedule.boundaries(min(end, limit) - start)
-        ]
+    def places(self, time):
         if self.after == "hold":
-            return lap
-        times, turn, length = set(), 0, self.lap
+            return self._places_in_lap(time)
+        laps, since = divmod(time, self.lap)
+        if self.after == "mirror" and laps % 2:
+            since = self.lap - since
+        places = self._places_in_lap(since)
+        if self.lap.denominator == 1:
+            return places
+        # The length of a lap may have been rounded, and each lap adds to the error.
+        of_laps = 0 if is_stored(self.lap) else (laps + 1) * ROUNDING
+        return [
+            place._replace(
+                rounded=True,
+                slack=place.slack + of_laps,
+                drift=place.drift + time * DRIFT,
+            )
+            for place in places
+        ]
+
+    def _places_in_lap(self, time):
+        playing = bisect.bisect_right(self.starts, time) - 1
+        start = self.starts[playing]
+        return moved(self.schedules[playing].places(time - start), start)
+
+    def boundaries(self, limit, start=0):
+        if self.after == "hold":
+            return self._boundaries_of_lap(limit, start)
+        times, turn, length = set(), max(start // self.lap - 1, 0), self.lap
+        lap = self._boundaries_of_lap(length, 0)
         while turn * length < limit:
             times.add(turn * length)
             if self.after == "mirror" and turn % 2:
@@ -165,44 +240,55 @@ class Join(Schedule):
             else:
                 times |= {turn * length + time for time in lap}
             turn += 1
-        return sorted(time for time in times if time < limit)
+        return sorted(time for time in times if start <= time < limit)
+
+    def _boundaries_of_lap(self, limit, start):
+        endless = self.schedules[-1].end is None
+        ends = [*self.starts[1:], limit if endless else self.lap]
+        return [
+            begin + time
+            for schedule, begin, end in zip(
+                self.schedules, self.starts, ends, strict=True
+            )
+            for time in schedule.boundaries(min(end, limit) - begin, start - begin)
+        ]
 
 
 class Splice(Schedule):
     def __init__(self, before, at_step, then) -> None:
-        self.before, self.at_step, self.then = before, at_step, then
-        self.end = None if then.end is None else at_step + then.end
+        self.before, self.at_step, self.then = before, Fraction(at_step), then
+        self.end = None if then.end is None else self.at_step + then.end
 
-    def locate(self, time):
+    def places(self, time):
         if time < self.at_step:
-            return self.before.locate(time)
-        return self.then.locate(time - self.at_step)
+            return self.before.places(time)
+        return moved(self.then.places(time - self.at_step), self.at_step)
 
-    def boundaries(self, limit):
-        after = self.then.boundaries(limit - self.at_step)
+    def boundaries(self, limit, start=0):
+        after = self.then.boundaries(limit - self.at_step, start - self.at_step)
         return [
-            *self.before.boundaries(min(limit, self.at_step)),
+            *self.before.boundaries(min(limit, self.at_step), start),
             *(self.at_step + time for time in after),
         ]
 
 
 class Shift(Schedule):
     def __init__(self, schedule, steps) -> None:
-        self.schedule, self.steps = schedule, steps
+        self.schedule, self.steps = schedule, Fraction(steps)
         if schedule.end is None:
             self.end = None
         else:
-            left = schedule.end - steps
+            left = schedule.end - self.steps
             self.end = left if left > 0 else Fraction(1)
 
-    def locate(self, time):
-        return self.schedule.locate(max(time + self.steps, Fraction(0)))
+    def places(self, time):
+        return moved(self.schedule.read(time + self.steps), self.steps)
 
-    def boundaries(self, limit):
+    def boundaries(self, limit, start=0):
         # While a schedule waits, its first value is a phase, and then it begins.
-        times = self.schedule.boundaries(limit + self.steps)
+        times = self.schedule.boundaries(limit + self.steps, start + self.steps)
         moved = {time - self.steps for time in times} | {Fraction(0)}
-        return sorted(time for time in moved if 0 <= time < limit)
+        return sorted(time for time in moved if max(start, 0) <= time < limit)
 
 
 class Stretch(Schedule):
@@ -210,18 +296,22 @@ class Stretch(Schedule):
         self.schedule, self.factor = schedule, Fraction(factor)
         self.end = None if schedule.end is None else schedule.end * self.factor
 
-    def locate(self, time):
-        place = self.schedule.locate(time / self.factor)
+    def places(self, time):
+        places = self.schedule.read(time / self.factor)
         if self.factor == 1:
-            return place
-        return place._replace(
-            length=place.length * self.factor,
-            rounded=True,
-            slack=place.slack * self.factor + ROUNDING,
-        )
+            return places
+        return [
+            place._replace(
+                length=place.length * self.factor,
+                rounded=True,
+                slack=place.slack * self.factor + ROUNDING,
+                drift=place.drift * self.factor,
+            )
+            for place in places
+        ]
 
-    def boundaries(self, limit):
-        times = self.schedule.boundaries(limit / self.factor)
+    def boundaries(self, limit, start=0):
+        times = self.schedule.boundaries(limit / self.factor, start / self.factor)
         return [time * self.factor for time in times]
 
 
@@ -230,51 +320,48 @@ class Staircase(Schedule):
         self.schedule, self.every = schedule, every
         # The last value begins with the step that reaches or passes the end.
         end = schedule.end
-        self.end = None if end is None else -(-end // 1) * every
+        self.end = None if end is None else Fraction(-(-end // 1) * every)
 
-    def locate(self, time):
-        return self.schedule.locate(Fraction(time // self.every))
+    def places(self, time):
+        return self.schedule.places(Fraction(time // self.every))
 
-    def boundaries(self, limit):
-        steps = -(-Fraction(limit) // self.every)
-        return [step * self.every for step in map(Fraction, range(int(steps)))]
+    def boundaries(self, limit, start=0):
+        first, last = (-(-Fraction(time) // self.every) for time in (start, limit))
+        return [step * self.every for step in map(Fraction, range(max(first, 0), last))]
 
 
 class Scaled(Schedule):
+    """Of a product, the first factor is scaled."""
+
     def __init__(self, schedule, factor) -> None:
-        self.schedule, self.factor = schedule, exact(factor)
+        self.schedule, self.factor = schedule, mpmath.mpf(factor)
         self.end = schedule.end
 
-    def locate(self, time):
-        place = self.schedule.locate(time)
-        # The ends of a phase are stored after the multiplication, in float32.
-        ends = (place.phase.init_value, place.phase.end_value)
+    def places(self, time):
+        first, *others = self.schedule.places(time)
+        # The ends of a phase are stored after the multiplication.
+        ends = (first.phase.init_value, first.phase.end_value)
         init_value, end_value = (exact(float(end * self.factor)) for end in ends)
         phase = dataclasses.replace(
-            place.phase, init_value=init_value, end_value=end_value
+            first.phase, init_value=init_value, end_value=end_value
         )
-        return place._replace(phase=phase)
+        return [first._replace(phase=phase), *others]
 
-    def boundaries(self, limit):
-        return self.schedule.boundaries(limit)
+    def boundaries(self, limit, start=0):
+        return self.schedule.boundaries(limit, start)
 
 
-class Product:
-    """A product of schedules has a value, but no single phase at a time."""
-
+class Product(Schedule):
     def __init__(self, *schedules) -> None:
         self.schedules = schedules
         ends = [schedule.end for schedule in schedules]
         self.end = None if None in ends else max(ends)
 
-    def value(self, count):
-        return mpmath.fprod(schedule.value(count) for schedule in self.schedules)
+    def places(self, time):
+        return [place for x in self.schedules for place in x.places(time)]
 
-    def stored(self, count) -> np.float32:
-        return np.float32(float(self.value(count)))
-
-    def boundaries(self, limit):
-        times = (set(schedule.boundaries(limit)) for schedule in self.schedules)
+    def boundaries(self, limit, start=0):
+        times = (set(schedule.boundaries(limit, start)) for schedule in self.schedules)
         return sorted(set().union(*times))
 
 
@@ -310,15 +397,8 @@ def stretch(schedule, factor):
 
 
 def staircase(schedule, every):
-    return Staircase(schedule, every)
-
-
-def scale(schedule, factor):
-    return Scaled(schedule, factor)
-
-
-def product(*schedules):
-    return Product(*schedules)
+    """One step after every count is the schedule itself."""
+    return Staircase(schedule, every) if every > 1 else schedule
 
 
 def decay(value, end_value, *, steps, shape):
@@ -358,6 +438,44 @@ def rewarm(
     )
 
 
+def cosine_annealing_schedule(init_value, decay_steps, *, end_value=0.0, exponent=1.0):
+    return cosine(init_value, end_value, steps=decay_steps, exponent=exponent)
+
+
+def cosine_one_cycle_schedule(
+    peak_value, total_steps, *, pct_start=0.3, div_factor=25.0, final_div_factor=1e4
+):
+    up, start = round(pct_start * total_steps), peak_value / div_factor
+    parts = []
+    if up:
+        parts.append(cosine(start, peak_value, steps=up))
+    if up < total_steps:
+        end_value = start / final_div_factor
+        parts.append(cosine(peak_value, end_value, steps=total_steps - up))
+    return join(*parts)
+
+
+def warmup_stable_decay_schedule(
+    peak_value,
+    total_steps,
+    *,
+    warmup_steps,
+    decay_steps,
+    init_value=0.0,
+    end_value=0.0,
+    shape="cosine",
+):
+    stable_steps = total_steps - warmup_steps - decay_steps
+    parts = []
+    if warmup_steps:
+        parts.append(linear(init_value, peak_value, steps=warmup_steps))
+    if stable_steps:
+        parts.append(constant(peak_value, steps=stable_steps))
+    if decay_steps:
+        parts.append(decay(peak_value, end_value, steps=decay_steps, shape=shape))
+    return join(*parts)
+
+
 def warmup_cosine_annealing_schedule(
     peak_value,
     total_steps,
@@ -394,13 +512,22 @@ def cosine_restarts_schedule(
     end_factor=1.0,
 ):
     """Factors must be such that float32 holds what they give."""
+    endless = num_cycles is None and cycle_steps_factor == 1
+    if isinstance(cycle_steps, Sequence):
+        lengths, endless = cycle_steps, False
+    else:
+        growth, lengths = Fraction(cycle_steps_factor), []
+        while len(lengths) < (1 if endless else num_cycles or LARGEST):
+            steps = max(1, round(cycle_steps * growth ** len(lengths)))
+            if num_cycles is None and sum(lengths) + steps > LARGEST:
+                break
+            lengths.append(steps)
     parts = []
-    for k in range(num_cycles or 1):
-        steps = max(1, round(cycle_steps * Fraction(cycle_steps_factor) ** k))
+    for k, steps in enumerate(lengths):
         peak = float(exact(peak_value)) * peak_factor**k
         floor = float(exact(end_value)) * end_factor**k
         if cycle_warmup_steps:
             parts.append(linear(init_value, peak, steps=cycle_warmup_steps))
         if steps > cycle_warmup_steps:
             parts.append(cosine(peak, floor, steps=steps - cycle_warmup_steps))
-    return join(*parts, after="hold" if num_cycles else "repeat")
+    return join(*parts, after="repeat" if endless else "hold")

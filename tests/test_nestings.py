@@ -1,0 +1,325 @@
+"""Random nestings of all public functions, against exact arithmetic.
+
+What is allowed is the table in docs/numerics.md. A nesting that fails is shrunk and
+shown as a line of Python, in which `oc` is the package.
+"""
+
+import copy
+import itertools
+import json
+import pickle
+import random
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import mpmath
+import nestings
+import numpy as np
+import optax
+import oracle
+import pytest
+from nestings import LARGEST, LIMITS, Nesting
+
+import optax_cosine as oc
+
+# Every array of counts has this length, so that few programs are compiled.
+NUM_COUNTS = 256
+# A time that should be whole is stored as whole if its error is smaller than this.
+NEAR = Fraction(1, 2**20)
+TINY = float(np.finfo(np.float32).tiny)
+# Units in the last place that the contract allows, and those of the larger end if the
+# phase is bent or on a clock that is not whole.
+DEVICE, BENT = 8, 16
+
+few = hypothesis.settings(
+    max_examples=40, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+)
+many = hypothesis.settings(few, max_examples=4_000)
+thorough = pytest.mark.thorough
+
+
+# --- The package and the exact schedule, built by the same code ---
+
+
+class Both(NamedTuple):
+    schedule: Any
+    exact: oracle.Schedule
+
+    def __mul__(self, other: Any) -> "Both":
+        if isinstance(other, Both):
+            return Both(self.schedule * other.schedule, self.exact * other.exact)
+        return Both(self.schedule * other, self.exact * other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, number: float) -> "Both":
+        return Both(self.schedule / number, self.exact / number)
+
+    def __neg__(self) -> "Both":
+        return Both(-self.schedule, -self.exact)
+
+
+class Builders:
+    """Each function of the package, with the exact one beside it."""
+
+    def __getattr__(self, name: str) -> Any:
+        def build(*arguments: Any, **keywords: Any) -> Both:
+            schedule = getattr(oc, name)(
+                *(x.schedule if isinstance(x, Both) else x for x in arguments),
+                **keywords,
+            )
+            exact_keywords = dict(keywords)
+            if name in ("cooldown", "rewarm"):
+                # The value that an edit begins with was rounded, as it is stored.
+                at_step = keywords["at_step"]
+                exact_keywords["value"] = float(arguments[0].schedule(at_step))
+            exact = getattr(oracle, name)(
+                *(x.exact if isinstance(x, Both) else x for x in arguments),
+                **exact_keywords,
+            )
+            return Both(schedule, exact)
+
+        return build
+
+
+def both_of(nesting: Nesting) -> Both:
+    return eval(nesting.code, {"oc": Builders()})
+
+
+# --- What the contract allows ---
+
+
+class Truth(NamedTuple):
+    """The exact values at some counts, and what is allowed there."""
+
+    counts: np.ndarray
+    values: np.ndarray
+    # The largest distances from the exact values, on a device and on the host.
+    device: np.ndarray
+    host: np.ndarray
+    # Whether a value is an end of its phase, which is met to the bit.
+    ends: np.ndarray
+    # The bounds of the phase.
+    lowest: np.ndarray
+    highest: np.ndarray
+    # Whether a rounded boundary is so near that either phase may be found.
+    unclear: np.ndarray
+    # Whether a phase begins at this count or since the count before.
+    begins: np.ndarray
+
+
+def units(number: float, dtype: Any) -> float:
+    return float(np.spacing(dtype(max(abs(number), TINY))))
+
+
+def allowance(place: oracle.Place, dtype: Any) -> tuple[Any, Any]:
+    """How far the value of one phase may be from the exact one: device and host."""
+    phase, value = place.phase, float(place.value)
+    is_larger = phase.is_bent or place.rounded or phase.changes_sign
+    scale = phase.larger_end if is_larger else value
+    number = BENT if phase.is_bent or place.rounded else DEVICE
+    if dtype == np.float64:
+        number = 64 if phase.is_bent else number
+    of_time = [mpmath.mpf(0), mpmath.mpf(0)]
+    for k, steps in enumerate((place.slack + place.drift, place.slack)):
+        if steps and place.length:
+            moved = (place.fraction + sign * steps / place.length for sign in (-1, 1))
+            inside = (min(max(fraction, 0), 1) for fraction in moved)
+            of_time[k] = max(abs(phase.value(x) - place.value) for x in inside)
+    host = units(value, dtype) + 8 * units(phase.larger_end, np.float64)
+    return number * units(scale, dtype) + of_time[0], host + of_time[1]
+
+
+def truth_at(exact: oracle.Schedule, count: int, dtype: Any) -> tuple[Any, ...]:
+    places = exact.places(Fraction(max(count, 0)))
+    value = mpmath.fprod(place.value for place in places)
+    errors = []
+    for which in (0, 1):
+        error, so_far = mpmath.mpf(0), mpmath.mpf(1)
+        for place in places:
+            allowed = allowance(place, dtype)[which]
+            error = error * (abs(place.value) + allowed) + abs(so_far) * allowed
+            so_far *= place.value
+        # Each product is rounded; the host multiplies in double precision.
+        rounds = len(places) - 1 if which == 0 else 0
+        errors.append(float(error) + rounds * units(float(value), dtype) / 2)
+    is_single = len(places) == 1
+    phase = places[0].phase
+    bounds = sorted([float(phase.init_value), float(phase.end_value)])
+    return (
+        count,
+        float(value) if dtype == np.float32 else value,
+        *errors,
+        is_single and places[0].fraction in (0, 1),
+        *(bounds if is_single else (-np.inf, np.inf)),
+        is_unclear(exact, count, places),
+    )
+
+
+def is_in_time(exact: oracle.Schedule, count: int) -> bool:
+    """Whether no schedule within is read beyond its own step 2**31 - 1."""
+    try:
+        exact.places(Fraction(max(count, 0)))
+    except oracle.OutOfTimeError:
+        return False
+    return True
+
+
+def is_unclear(exact: oracle.Schedule, count: int, places: list[oracle.Place]) -> bool:
+    window = max(count - 1, 0)
+    for time in exact.boundaries(count + 2, window):
+        sides = exact.places(time), exact.places(max(time - NEAR / 2, Fraction(0)))
+        slack = max(x.slack + x.drift for side in sides for x in side)
+        if not slack or abs(time - count) > max(slack, NEAR):
+            continue
+        # What is whole stays whole, unless its error was multiplied.
+        if time != count or slack > NEAR / 2:
+            return True
+    return False
+
+
+def truth_of(exact: oracle.Schedule, counts: list[int], dtype: Any) -> Truth:
+    counts = [count for count in counts if is_in_time(exact, count)]
+    rows = [truth_at(exact, count, dtype) for count in counts]
+    begins = [True]
+    for before, count in itertools.pairwise(counts):
+        is_far = count - before > 9
+        begins.append(
+            is_far or bool(exact.boundaries(count + 1, max(before, 0) + NEAR))
+        )
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    return Truth(*columns, np.array(begins))
+
+
+def chosen_counts(exact: oracle.Schedule, rng: random.Random) -> list[int]:
+    """Counts at and beside boundaries, at ends, and anywhere."""
+    end = 3 * LIMITS["short"] if exact.end is None else int(exact.end)
+    counts = {-1, 0, 1, LARGEST, end - 1, end, end + 1, end + 2}
+    windows = [0, end, *(rng.randint(0, min(2 * end, LARGEST)) for _ in range(4))]
+    if exact.end is None:
+        windows.append(rng.randint(0, LARGEST - 100))
+    for start in windows:
+        for time in exact.boundaries(start + 40, max(start - 40, 0))[:20]:
+            counts |= {int(time) + k for k in (-1, 0, 1)}
+        counts |= {start, start + 1, start + 2}
+    counts |= {rng.randint(0, end) for _ in range(40)}
+    possible = sorted(count for count in counts if -1 <= count <= LARGEST)
+    if len(possible) > NUM_COUNTS:
+        possible = sorted(rng.sample(possible, NUM_COUNTS))
+    return possible
+
+
+def assert_agrees(truth: Truth, values: Any, allowed: np.ndarray, what: str) -> None:
+    values = np.asarray(values)[: len(truth.counts)]
+    distance = np.array(
+        [abs(float(mpmath.mpf(float(v)) - t)) for v, t in zip(values, truth.values)]
+    )
+    stored = np.array([values.dtype.type(float(value)) for value in truth.values])
+    problems = {
+        "too far from": ~(distance <= allowed),
+        "not, to the bit,": truth.ends & (values != stored),
+        "outside the phase of": ~((values >= truth.lowest) & (values <= truth.highest)),
+        # Steps of which both are of one phase.
+        "a step in the wrong direction at": np.append(
+            False,
+            (np.diff(values) * np.sign(np.diff(stored)) < 0)
+            & ~truth.begins[1:]
+            & ~truth.unclear[:-1]
+            & np.isfinite(truth.lowest[1:]),
+        ),
+    }
+    found = [
+        f"{what}: at {truth.counts[k]} {values[k]!r} is {problem} "
+        f"{float(truth.values[k])!r}, {distance[k] / allowed[k]:.3f} of what is allowed"
+        for problem, is_wrong in problems.items()
+        for k in np.flatnonzero(is_wrong & ~truth.unclear)[:3]
+    ]
+    assert not found, "\n".join(found)
+
+
+# --- Ways to evaluate ---
+
+
+@jax.jit
+def as_argument(schedule: Any, counts: Any) -> Any:
+    return schedule(counts)
+
+
+def in_a_state(schedule: Any) -> Any:
+    """The schedule as an optimizer state keeps it, with room for edits."""
+    optimizer: Any = oc.inject_schedules(optax.sgd)(learning_rate=schedule)
+    return optimizer.init(jnp.ones(1)).schedules["learning_rate"]
+
+
+def padded(counts: Any) -> np.ndarray:
+    return np.resize(np.asarray(counts), NUM_COUNTS).astype(np.int32)
+
+
+def check_on_the_host(nesting: Nesting, both: Both, seed: int) -> Truth:
+    schedule, exact = both
+    truth = truth_of(exact, chosen_counts(exact, random.Random(seed)), np.float32)
+    values = np.array([schedule(int(count)) for count in truth.counts])
+    assert values.dtype == np.float32
+    assert_agrees(truth, values, truth.host, "host")
+    if exact.end is None:
+        assert schedule.total_steps == np.inf
+    elif exact.end.denominator == 1:
+        assert schedule.total_steps == exact.end
+        assert isinstance(schedule.total_steps, int)
+    else:
+        assert abs(schedule.total_steps - float(exact.end)) < 1e-5
+    is_table = len(jax.tree.leaves(schedule)) == 3
+    assert is_table or not nesting.is_table
+    return truth
+
+
+def check_copies(schedule: Any) -> None:
+    code = repr(schedule)
+    if "..." not in code:
+        assert eval(code, vars(oc)) == schedule
+    text = json.dumps(schedule.to_dict())
+    again = oc.Schedule.from_dict(json.loads(text))
+    for twin in (again, pickle.loads(pickle.dumps(schedule)), copy.deepcopy(schedule)):
+        assert twin == schedule
+        assert hash(twin) == hash(schedule)
+    str(schedule)
+
+
+def check_on_the_device(both: Both, truth: Truth, *, compiled: bool) -> None:
+    """As an argument and closed over: operation by operation, or compiled."""
+    counts, kept = padded(truth.counts), in_a_state(both.schedule)
+    # Tables in states have few shapes, so that they share few programs.
+    if compiled or len(jax.tree.leaves(kept)) == 3:
+        values = as_argument(kept, counts)
+        assert_agrees(truth, values, truth.device, "argument, compiled")
+    if compiled:
+        values = jax.jit(lambda counts: both.schedule(counts))(counts)
+        assert_agrees(truth, values, truth.device, "closed over, compiled")
+        return
+    with jax.disable_jit():
+        values = kept(counts)
+        assert_agrees(truth, values, truth.device, "argument")
+        values = both.schedule(counts)
+        assert_agrees(truth, values, truth.device, "closed over")
+
+
+def check(nesting: Nesting, *, compiled: bool = False) -> None:
+    hypothesis.assume(nestings.is_in_range(nesting.exact))
+    both = both_of(nesting)
+    truth = check_on_the_host(nesting, both, 0)
+    check_copies(both.schedule)
+    check_on_the_device(both, truth, compiled=compiled)
+
+
+any_length = pytest.mark.parametrize("kind", LIMITS)
+
+
+@any_length
+@few
+@hypothesis.given(data=st.data())
+def test_a_random_nesting_agrees_with_exact_arithmetic(kind, data):
+    check(data.draw(nestings.nestings(LIMITS[kind])))
