@@ -770,7 +770,7 @@ def test_a_stack_is_a_sequence_of_its_schedules():
     population = oc.stack(members)
     assert len(population) == 3
     assert list(population) == members
-    assert population[1] == population[-2] == population[np.int64(1)] == members[1]
+    assert population[1] == population[-2] == population[int(np.int64(1))] == members[1]
     assert population[1](0) == members[1](0)
     for index in (3, -4):
         with pytest.raises(IndexError, match=f"{index} is out of range for 3 schedul"):
