@@ -51,7 +51,8 @@ def step_at(clock: Clock, now: Time) -> Time:
     since = _time.add(now, -at_count)
     if not (is_known(steps, counts) and steps == counts):
         since = _time.scale(since, steps, counts)
-    step = _at_least_0(_time.add(at_step, since))
+    last = Time(np.array(LARGEST, np.int32), np.zeros((), now.frac.dtype))
+    step = _time.minimum(_at_least_0(_time.add(at_step, since)), last)
     if _time.is_zero(at_count):
         return step
     return select(now >= at_count, step, now)

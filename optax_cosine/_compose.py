@@ -16,7 +16,12 @@ from optax_cosine._arrays import stack as stack_arrays
 from optax_cosine._clock import Clock, Steps
 from optax_cosine._keywords import answer_wrong_keywords
 from optax_cosine._node import Clocked, Node, Product
-from optax_cosine._schedule import Schedule, check_schedule, to_schedule
+from optax_cosine._schedule import (
+    Schedule,
+    check_schedule,
+    checked_schedule,
+    to_schedule,
+)
 from optax_cosine._table import AFTER, LINEAR, Table
 from optax_cosine._time import LARGEST, Time
 from optax_cosine._validation import (
@@ -75,7 +80,7 @@ def join(*schedules: Schedule, after: After = "hold") -> Schedule:
             )
     _check_end(sum(map(_exact_end, nodes)), "the joined schedules")
     if after == "hold":
-        return to_schedule(_node.join_nodes(nodes))
+        return checked_schedule(_node.join_nodes(nodes))
     tables = [*filter(_node.is_held_table, nodes)]
     if len(tables) < len(nodes):
         raise ValueError(
@@ -142,7 +147,9 @@ def splice_checked(before: Node, at_step: Scalar, then: Node) -> Schedule:
     """The spliced schedule, unless it ends too late."""
     if not is_traced(at_step):
         _check_end(at_step + _exact_end(then), "the spliced schedule")
-    return to_schedule(_node.splice_nodes(before, _time.to_free_time(at_step), then))
+    return checked_schedule(
+        _node.splice_nodes(before, _time.to_free_time(at_step), then)
+    )
 
 
 @answer_wrong_keywords
@@ -185,7 +192,7 @@ def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
     if not _may_start_early(node):
         # The difference of the two is `steps`: at most one of them is not 0.
         by = _time.add(_time.to_free_time(ahead), -_time.to_free_time(wait))
-        return to_schedule(_node.put_on_clock(node, Clock(at_step=by)))
+        return checked_schedule(_node.put_on_clock(node, Clock(at_step=by)))
     # What was read ahead already must not come back while the schedule waits.
     first = schedule(0)
     held = _table.single_row(1, LINEAR, first, first)
@@ -238,7 +245,7 @@ def stretch(schedule: Schedule, factor: ArrayLike) -> Schedule:
         if ratio == 1:
             return schedule
         _check_end(_exact_end(node) * ratio, f"a schedule stretched by {factor!r}")
-    return to_schedule(_node.put_on_clock(node, Clock(steps=steps, counts=counts)))
+    return checked_schedule(_node.put_on_clock(node, Clock(steps=steps, counts=counts)))
 
 
 def _ratio_of_times(factor: Scalar) -> tuple[Time, Time]:
@@ -270,14 +277,15 @@ def staircase(schedule: Schedule, every: ArrayLike) -> Schedule:
 
     Args:
         schedule: A schedule of this library.
-        every: Counts for each step of the schedule, a whole number from 1.
+        every: Counts for each step of the schedule, a whole number from 1, which gives
+            the schedule as it is.
 
     Returns:
         A schedule; it is not a table.
 
     Raises:
         TypeError: `schedule` is not of this library, or `every` is not a number.
-        ValueError: `every` is out of range.
+        ValueError: `every` is out of range, or the end is beyond 2**31 - 1.
 
     Examples:
         >>> import optax_cosine as oc
@@ -289,8 +297,11 @@ def staircase(schedule: Schedule, every: ArrayLike) -> Schedule:
     every = check_steps("every", every)
     if not is_traced(every) and every == 1:
         return schedule
+    if not is_traced(every):
+        end = math.ceil(_exact_end(node)) * every
+        _check_end(end, f"a staircase of {every} counts for each step")
     clock = Clock(every=_time.to_free_time(every).whole)
-    return to_schedule(Clocked(node, clock))
+    return checked_schedule(Clocked(node, clock))
 
 
 def stack(schedules: Iterable[Schedule]) -> Schedule:

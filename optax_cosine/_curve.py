@@ -10,6 +10,7 @@ A weight comes with a flag that says from which end it is seen.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -79,7 +80,11 @@ def _clip_value_jvp(primals: Any, tangents: Any) -> Any:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
 def bend(
-    weight: Array, complement: Array, is_base: Array, exponent: Array, is_last: bool
+    weight: Array,
+    complement: Array,
+    is_base: Array,
+    exponent: Array,
+    one_minus: Callable[[Array, Array], Array],
 ) -> tuple[Array, Array]:
     """`base ** exponent`, again as the weight of the farther end and a flag.
 
@@ -88,7 +93,8 @@ def bend(
         complement: The larger of them.
         is_base: Whether `weight` is `base`.
         exponent: Above 0. An exponent of 1 changes no bit of the weight.
-        is_last: Whether the result is not bent again. Then its absolute error counts.
+        one_minus: `one_minus_power`, or if the result is bent again
+            `one_minus_power_precisely`.
 
     Returns:
         The smaller of `base ** exponent` and `1 - base ** exponent`, and whether it is
@@ -102,7 +108,7 @@ def bend(
     # Both are computed from the power after the selection: as a number of one use, the
     # exponential is computed once.
     power = select(unchanged, select(is_base, weight, complement), jnp.exp(log))
-    rest = 1 - power if is_last else _one_minus_power(log, power)
+    rest = one_minus(log, power)
     rest = select(unchanged, select(is_base, complement, weight), rest)
     return lax.min(power, rest), select(unchanged, is_base, power <= rest)
 
@@ -112,10 +118,16 @@ def _log_of_base(weight: Array, is_base: Array) -> Array:
     return lax.select(is_base, jnp.log(weight), jnp.log1p(-weight))
 
 
-def _one_minus_power(log: Array, power: Array) -> Array:
-    """`1 - exp(log)` for a `log` of at most 0; near 0 the difference would cancel.
+def one_minus_power(_: Array, power: Array) -> Array:
+    """`1 - power`, with the absolute error of the power."""
+    return 1 - power
 
-    There it is `x - x**2 / 2 + x**3 / 6 - x**4 / 24` of `x = -log`. What is subtracted
+
+def one_minus_power_precisely(log: Array, power: Array) -> Array:
+    """`1 - power` with a small relative error.
+
+    If the power is near 1, its `log` is near 0, and the difference would cancel. There
+    it is `x - x**2 / 2 + x**3 / 6 - x**4 / 24` of `x = -log`. What is subtracted
     from x changes less than x does, so that the result is monotone, as `expm1` is not.
     """
     x, most = -log, 2.0**-5 if log.dtype == np.float32 else 2.0**-11
@@ -126,13 +138,13 @@ def _one_minus_power(log: Array, power: Array) -> Array:
 
 
 @bend.defjvp
-def _bend_jvp(is_last: bool, primals: Any, tangents: Any) -> Any:
+def _bend_jvp(one_minus: Callable, primals: Any, tangents: Any) -> Any:
     # By hand for two reasons. At an exponent of 1 autodiff would follow the branch that
     # does not depend on the exponent, and return 0. And at a base of 0 the slope may be
     # infinite; here it is 0.
     weight, complement, is_base, exponent = primals
     weight_dot, _, _, exponent_dot = tangents
-    bent, is_power = bend(*primals, is_last)
+    bent, is_power = bend(*primals, one_minus)
     base = jnp.where(is_base, weight, complement)
     power = jnp.where(is_power, bent, 1 - bent)
     base_dot = jnp.where(is_base, weight_dot, -weight_dot)

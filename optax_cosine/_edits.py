@@ -10,7 +10,12 @@ from optax_cosine._display import shorten
 from optax_cosine._keywords import answer_wrong_keywords
 from optax_cosine._node import Node, end_of, extend_node, is_held_table
 from optax_cosine._parts import Shape, check_shape
-from optax_cosine._schedule import Schedule, check_schedule, to_schedule
+from optax_cosine._schedule import (
+    Schedule,
+    check_schedule,
+    checked_schedule,
+    to_schedule,
+)
 from optax_cosine._table import COSINE, LINEAR, Segment
 from optax_cosine._time import Time
 from optax_cosine._validation import check_not_above, check_rate, check_steps
@@ -133,7 +138,7 @@ def extend(
     dtype = end.frac.dtype
     start, total = _time.to_time(at_step, dtype), _time.to_time(total_steps, dtype)
     steps, counts = (_time_left(x, start) for x in (end, total))
-    return to_schedule(extend_node(node, start, steps, counts))
+    return checked_schedule(extend_node(node, start, steps, counts))
 
 
 @answer_wrong_keywords
@@ -161,7 +166,7 @@ def rewarm(
         at_step: Count at which the next update goes on along the warm-up, the `count`
             of the optimizer state. A whole number, 0 or more.
         peak_value: Highest rate from there on, at least the value there.
-        warmup_steps: Optimizer updates until it is reached, a whole number from 1.
+        warmup_steps: Optimizer updates until it is reached, a whole number from 0.
         decay_steps: Optimizer updates from there to `end_value`, from 1.
         end_value: Rate at the end: a rate, not a ratio; at most the peak.
 

@@ -36,10 +36,19 @@ from jax.sharding import NamedSharding
 from optax_cosine import _table
 from optax_cosine._arrays import Numbers, Pytree, Tree, always, is_known, select
 from optax_cosine._clock import step_at
-from optax_cosine._curve import bend, clip_value, far_weight, half_turn, turn_per_step
+from optax_cosine._curve import (
+    bend,
+    clip_value,
+    far_weight,
+    half_turn,
+    one_minus_power,
+    one_minus_power_precisely,
+    turn_per_step,
+)
 from optax_cosine._node import Clocked, Node, Product, Spliced, dtype_of
 from optax_cosine._table import COSINE, HOLD, MIRROR, REPEAT, Rows, Table
 from optax_cosine._time import LARGEST, Time, add, from_array, maximum, minimum
+from optax_cosine._validation import LARGEST_RATE
 
 Clip: TypeAlias = Callable[[Any, Any, Any], Array]
 
@@ -59,7 +68,7 @@ _auto_axes: Any = getattr(jax.sharding, "auto_axes", None)
 _IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
 
 
-def evaluate(node: Node, counts: Array) -> Array:
+def evaluate(node: Node, counts: Array | Time) -> Array:
     """The values at counts of any real dtype, shape and sharding."""
     mesh = _explicit_mesh((node, counts))
     if mesh is None:
@@ -67,7 +76,8 @@ def evaluate(node: Node, counts: Array) -> Array:
     # The axes of a mesh that `jax.make_mesh` makes are explicit: the output of each
     # operation has a sharding that JAX derives, but not for a gather. Here they are
     # automatic, and the values are sharded as the counts are.
-    sharding = NamedSharding(mesh, counts.aval.sharding.spec)
+    some: Any = jax.tree.leaves(counts)[0]
+    sharding = NamedSharding(mesh, some.aval.sharding.spec)
     if is_known(node):
         known = functools.partial(_evaluate, node)
         return _auto_axes(known, out_sharding=sharding)(counts)
@@ -84,15 +94,17 @@ def _explicit_mesh(tree: Pytree) -> Any:
     return None
 
 
-def _evaluate(node: Node, counts: Array) -> Array:
-    dtype = dtype_of(node)
+def _evaluate(node: Node, counts: Array | Time) -> Array:
+    dtype, some = dtype_of(node), jax.tree.leaves(counts)[0]
     # A symbolic number of counts cannot be compared; assume that there are many.
-    num_counts = counts.size if isinstance(counts.size, int) else _MAX_COMPARISONS
+    num_counts = some.size if isinstance(some.size, int) else _MAX_COMPARISONS
 
-    def value(count: Array) -> Array:
-        return _value_of_node(node, from_array(count, dtype), num_counts)
+    def value(count: Array | Time) -> Array:
+        is_time = isinstance(count, Time)
+        now = count.astype(dtype) if is_time else from_array(count, dtype)
+        return _value_of_node(node, now, num_counts)
 
-    for _ in range(counts.ndim):
+    for _ in range(some.ndim):
         value = jax.vmap(value)
     return value(counts)
 
@@ -105,7 +117,7 @@ def _value_of_node(node: Node, now: Time, num_counts: int) -> Array:
         case Product(first, second):
             values = (_value_of_node(x, now, num_counts) for x in (first, second))
             first, second = (x.astype(dtype_of(node)) for x in values)
-            return first * second
+            return jnp.clip(first * second, -LARGEST_RATE, LARGEST_RATE)
         case Spliced(before, at_step, then):
             at_step = at_step.astype(now.frac.dtype)
             parts = (before, now), (then, add(now, -at_step))
@@ -339,7 +351,7 @@ def _weight_of_farther_end(
     # farther end if the row is seen from its end, and the complement otherwise.
     complement = select(row.is_cosine, jnp.cos(turn) ** 2, 1 - weight)
     weight, is_from_end = bend(
-        weight, complement, ~is_from_start, row.exponent, True
+        weight, complement, ~is_from_start, row.exponent, one_minus_power
     )
     return weight, ~is_from_end
 
@@ -351,7 +363,11 @@ def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, N
     # quotient with several users a kernel of its own.
     fraction = lax.min(turn / full_turn, lax.full_like(turn, 1))
     bent, is_from_start = bend(
-        fraction, 1 - fraction, is_from_start, row.time_exponent, False
+        fraction,
+        1 - fraction,
+        is_from_start,
+        row.time_exponent,
+        one_minus_power_precisely,
     )
     bent_turn = bent * full_turn
     return select(row.time_exponent == 1, turn, bent_turn), is_from_start

@@ -16,6 +16,7 @@ from optax_cosine._clock import Steps, host_clock
 from optax_cosine._node import Clocked, Node, Product, Spliced, is_held_table
 from optax_cosine._table import COSINE, MIRROR, HostRow, Table
 from optax_cosine._time import LARGEST, to_doubles, to_number
+from optax_cosine._validation import LARGEST_RATE
 
 # A count is an int, but a stretched clock reads a schedule between two counts.
 Value: TypeAlias = Callable[[Steps], float]
@@ -53,7 +54,10 @@ def host_function(node: Node) -> Value:
 
 
 def multiply(first: Value, second: Value) -> Value:
-    return lambda count: first(count) * second(count)
+    def product(count: Steps) -> float:
+        return max(-LARGEST_RATE, min(first(count) * second(count), LARGEST_RATE))
+
+    return product
 
 
 def _splice(before: Value, at_step: float, then: Value) -> Value:

@@ -169,7 +169,9 @@ def _rule_of(name: str) -> tuple[str, Callable[[np.ndarray], Any]]:
     if name.endswith("exponents"):
         return "1.2e-38 or more", lambda x: x >= SMALLEST_RATE
     if name.endswith("values"):
-        return "at most 1.7e38 in size", lambda x: abs(x) <= LARGEST_RATE
+        rule = "0 or from 1.2e-38 to 1.7e38 in size"
+        in_range = lambda x: (abs(x) >= SMALLEST_RATE) & (abs(x) <= LARGEST_RATE)  # noqa: E731
+        return rule, lambda x: (x == 0) | in_range(x)
     least = _LEAST.get(name, -LARGEST)
     return f"{least if least >= 0 else '-(2**31 - 1)'} or more", lambda x: x >= least
 

@@ -86,6 +86,26 @@ def end_of(node: Node) -> Time:
             return _clock.count_at(clock, end_of(inner))
 
 
+def depth_of(node: Node) -> int:
+    """How many combinations are within each other."""
+    parts = [part for part in node if isinstance(part, Node)]
+    return 0 if isinstance(node, Table) else 1 + max(map(depth_of, parts))
+
+
+def largest_value(node: Node) -> float:
+    """A bound of the size of the values of a node whose numbers are known."""
+    match node:
+        case Table():
+            rows = node.rows
+            return float(np.max(np.abs([rows.init_value, rows.end_value])))
+        case Product(first, second):
+            return largest_value(first) * largest_value(second)
+        case Spliced(before, _, then):
+            return max(largest_value(before), largest_value(then))
+        case Clocked(inner):
+            return largest_value(inner)
+
+
 def is_endless(node: Node) -> Numbers:
     match node:
         case Table():

@@ -19,6 +19,7 @@ from optax_cosine._table import COSINE, LINEAR, Rows, Table
 from optax_cosine._time import LARGEST, Time
 from optax_cosine._validation import (
     LARGEST_RATE,
+    SMALLEST_RATE,
     check_positive,
     check_steps,
     short_repr,
@@ -154,10 +155,14 @@ def _traced_geometric_lengths(
 ) -> Time:
     """As `_geometric_lengths`, if `first` or `factor` is traced."""
     if is_traced(factor):
-        # Powers of an integer are products of integers, and exact up to 2**24.
+        time = _time.to_time(first, dtype)
         factors = jnp.full(num_cycles, factor.astype(dtype)).at[0].set(1)
-        powers = lax.cumprod(factors)
-        lengths = jnp.round(_time.to_time(first, dtype).to_float() * powers)
+        rounded = jnp.round(time.to_float() * lax.cumprod(factors))
+        # Products of integers are exact in integers, as far as these reach.
+        exact = time.whole * lax.cumprod(factors.astype(np.int32))
+        is_exact = (jnp.floor(factor) == factor) & (time.frac == 0)
+        is_exact = is_exact & (rounded < 2.0**31 - 2.0**12)
+        lengths = jnp.where(is_exact, exact, _time.from_array(rounded, dtype).whole)
         return _time.from_array(jnp.maximum(lengths, 1), dtype)
     longest = math.log(LARGEST) / math.log(factor) if factor > 1 else math.inf
     powers = [float(factor) ** min(k, longest) for k in range(num_cycles)]
@@ -206,7 +211,9 @@ def geometric_rates(
         return [first] * num_cycles
     with np.errstate(over="ignore", under="ignore"):
         powers = np.float64(factor) ** np.arange(num_cycles)
-    values = (float(first) * powers).tolist()
+    values = float(first) * powers
+    # Devices have no smaller numbers.
+    values = np.where(abs(values) < SMALLEST_RATE, 0.0, values).tolist()
     if abs(values[-1]) > LARGEST_RATE:
         raise ValueError(
             f"{name}_factor={factor!r} takes {name}_value to {values[-1]!r} in cycle "

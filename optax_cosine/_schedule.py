@@ -28,11 +28,19 @@ from optax_cosine._json import from_dict, to_dict
 from optax_cosine._node import Node, Product
 from optax_cosine._room import without_room
 from optax_cosine._table import Table, widen_numbers
-from optax_cosine._time import clamp_host_count, to_number
-from optax_cosine._validation import LARGEST_RATE, check_rate
+from optax_cosine._time import to_number
+from optax_cosine._validation import (
+    LARGEST_RATE,
+    SMALLEST_RATE,
+    check_counts,
+    check_rate,
+)
 
 Result = TypeVar("Result")
 
+# How deeply combinations are nested at most. Python's recursion, in pickle too, goes
+# about ten times deeper.
+_MAX_DEPTH = 64
 # One program for all schedules whose tables have the same number of rows.
 _evaluate_jitted = jax.jit(evaluate, inline=True)
 
@@ -63,6 +71,7 @@ class Schedule:
         plain numbers it is a NumPy scalar, computed without JAX.
 
     Raises:
+        TypeError: `count` is not a real number.
         ValueError: A stack of schedules is called outside `jax.vmap`.
 
     Examples:
@@ -117,11 +126,11 @@ class Schedule:
                 f"this is a stack of schedules, of batch shape {shape}: "
                 "call it under jax.vmap."
             )
-        clamped: Any = clamp_host_count(count)
+        clamped: Any = check_counts(count)
         if is_traced(clamped) and is_known(self._node):
             program = self._program or self._build_program()
             return program(clamped)
-        return _evaluate_jitted(self._node, jnp.asarray(clamped))
+        return _evaluate_jitted(self._node, jax.tree.map(jnp.asarray, clamped))
 
     def _build_host(self) -> Callable[[int], np.floating] | None:
         """From a count to a NumPy scalar, if every number of the node is known."""
@@ -204,7 +213,7 @@ class Schedule:
             True
         """
         try:
-            return to_schedule(from_dict(values))
+            return checked_schedule(from_dict(values))
         except RecursionError as error:
             raise ValueError("the dict is nested too deeply.") from error
 
@@ -213,7 +222,7 @@ class Schedule:
     def __mul__(self, factor: "Schedule | ArrayLike") -> "Schedule":
         if isinstance(factor, Schedule):
             nodes = check_schedule("schedule", self), check_schedule("factor", factor)
-            return to_schedule(Product(*nodes))
+            return checked_schedule(Product(*nodes))
         if not _is_number(factor):
             return NotImplemented
         return self._scale(operator.mul, "factor", factor)
@@ -231,8 +240,9 @@ class Schedule:
         return self * -1.0
 
     def _scale(self, operation: Callable, name: str, number: ArrayLike) -> "Schedule":
-        scaling = _scaling(operation, name, check_rate(name, number))
-        return to_schedule(_node.map_rates(self._node, scaling))
+        number = check_rate(name, number)
+        scaling = _scaling(operation, name, number)
+        return checked_schedule(_node.map_rates(self._node, scaling))
 
     def __add__(self, other: object) -> "Schedule":
         raise TypeError(
@@ -320,6 +330,24 @@ def to_schedule(node: Node) -> Schedule:
     return schedule
 
 
+def checked_schedule(node: Node) -> Schedule:
+    """The schedule of a combination, unless it is out of range."""
+    if isinstance(node, Table):
+        return to_schedule(node)
+    if _node.depth_of(node) > _MAX_DEPTH:
+        raise ValueError(
+            f"a schedule of more than {_MAX_DEPTH} combinations within each other is "
+            "nested too deeply: multiply by numbers, and join or splice schedules that "
+            "end, which give one table."
+        )
+    if is_known(node) and (largest := _node.largest_value(node)) > LARGEST_RATE:
+        raise ValueError(
+            f"the product of schedules must be at most 1.7e38 in size, half the range "
+            f"of float32, and may reach {largest:.3g}: scale its factors."
+        )
+    return to_schedule(node)
+
+
 def _restore(node: Node) -> Schedule:
     """From a pickle, or from a deep copy: nobody can write into the new leaves."""
     for leaf in jax.tree.leaves(node):
@@ -383,7 +411,13 @@ def _scaling(
 
     def scaled(column: Numbers) -> Numbers:
         if is_traced(number) or not is_known(column):
-            return operation(column, jnp.asarray(number, column.dtype))
+            factor = jnp.asarray(number, column.dtype)
+            if operation is operator.truediv:
+                # A traced 0 cannot be refused. It becomes the smallest number.
+                smallest = jnp.copysign(jnp.full_like(factor, SMALLEST_RATE), factor)
+                factor = jnp.where(abs(factor) < SMALLEST_RATE, smallest, factor)
+            values = operation(column, factor)
+            return jnp.clip(values, -LARGEST_RATE, LARGEST_RATE)
         values = operation(column.astype(np.float64), float(number))
         for value in values.ravel().tolist():
             if abs(value) > LARGEST_RATE:
@@ -391,8 +425,9 @@ def _scaling(
                     f"{name}={number!r} takes a rate of the schedule to {value!r}: "
                     "rates are from -1.7e38 to 1.7e38."
                 )
-        # Adding 0.0 turns -0.0 into 0.0, so that equal schedules print alike.
-        return (values + 0.0).astype(column.dtype)
+        # Devices have no smaller numbers. And 0.0 in place of -0.0, so that equal
+        # schedules print alike.
+        return np.where(abs(values) < SMALLEST_RATE, 0.0, values).astype(column.dtype)
 
     return scaled
 

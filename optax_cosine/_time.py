@@ -103,22 +103,23 @@ def from_array(steps: ArrayLike, dtype: np.dtype) -> Time:
     return Time(whole, np.zeros(whole.shape, dtype))
 
 
-def clamp_host_count(count: ArrayLike) -> ArrayLike:
-    """Python's and NumPy's counts in int32, which JAX would wrap or refuse.
+def clamp_counts(counts: np.ndarray) -> "np.ndarray | Time":
+    """NumPy's counts without what JAX would wrap, round or refuse.
 
-    An array with a fraction or NaN stays float64, which JAX rounds without x64.
+    Whole counts become int32. Counts with a fraction become times, unless JAX has
+    float64: as float32 they would lose their last digits.
     """
-    if isinstance(count, int):
-        return np.int32(min(max(count, 0), LARGEST))
-    if not isinstance(count, float | np.ndarray | np.generic):
-        return count
-    count = np.asarray(count)
-    count = count.astype(count.dtype.newbyteorder("="))
-    if count.dtype in (np.uint32, np.int64, np.uint64, np.float64):
-        count = np.clip(count, 0, LARGEST)
-        if (count == np.floor(count)).all():
-            return count.astype(np.int32)
-    return count
+    counts = counts.astype(counts.dtype.newbyteorder("="))
+    if counts.dtype not in (np.uint32, np.int64, np.uint64, np.float64, np.longdouble):
+        return counts
+    counts = np.clip(counts, 0, LARGEST)
+    whole = np.nan_to_num(np.floor(counts)).astype(np.int32)
+    if (counts == whole).all():
+        return whole
+    if jnp.result_type(float) == np.float64:
+        return counts.astype(np.float64)
+    frac = (counts - whole).astype(np.float32)
+    return Time(whole + (frac >= 1), np.where(frac >= 1, np.float32(0), frac))
 
 
 def to_time(steps: Scalar, dtype: np.dtype) -> Time:

@@ -9,13 +9,14 @@ import math
 import numbers
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from optax_cosine._arrays import Scalar, is_traced
-from optax_cosine._time import LARGEST
+from optax_cosine._time import LARGEST, clamp_counts
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 SMALLEST_RATE = float(np.finfo(np.float32).tiny)
@@ -156,6 +157,39 @@ def _as_exact(value: Scalar) -> Scalar:
     if is_traced(value):
         return value
     return int(value) if value == int(value) else Fraction(value)
+
+
+def check_counts(counts: Any) -> Any:
+    """A count or an array of counts, in a form that JAX takes as it is."""
+    if isinstance(counts, int):
+        return np.int32(min(max(counts, 0), LARGEST))
+    some = jax.tree.leaves(counts)
+    if hasattr(counts, "__jax_array__") or any(isinstance(x, jax.Array) for x in some):
+        counts = jnp.asarray(counts)
+        if not _is_real(counts.dtype):
+            raise TypeError(f"count must be a real number, got one of {counts.dtype}.")
+        return counts
+    try:
+        array = np.asarray(counts)
+    except ValueError:
+        array = np.array(None)
+    if array.dtype == object and all(isinstance(x, numbers.Real) for x in array.flat):
+        # Python's integers beyond 64 bits, and fractions.
+        clamped = [float(min(max(x, 0), LARGEST)) for x in array.flat]
+        array = np.array(clamped).reshape(array.shape)
+    if not _is_real(array.dtype):
+        raise TypeError(
+            "count must be a real number or an array of them, of one length in each "
+            f"axis, got {short_repr(counts)}."
+        )
+    return clamp_counts(array)
+
+
+def _is_real(dtype: np.dtype) -> bool:
+    # NumPy counts timedelta64 among the integers.
+    kinds = np.bool_, np.integer, np.floating
+    is_real = any(jnp.issubdtype(dtype, kind) for kind in kinds)
+    return is_real and dtype.kind != "m"
 
 
 # --- Names and relations ---

@@ -147,7 +147,8 @@ def spliced(draw: Any, before: Nesting, limit: int, depth: int) -> Nesting:
     if not draw(st.integers(0, 4)) and step < 100_000:
         step += draw(st.sampled_from(FRACTIONS))
     is_table = before.may_repeat and then.may_repeat
-    return nesting_of(f"oc.splice({before.code}, {step}, {then.code})", is_table=is_table)
+    code = f"oc.splice({before.code}, {step}, {then.code})"
+    return nesting_of(code, is_table=is_table)
 
 
 @st.composite
@@ -189,11 +190,7 @@ def multiplied(draw: Any, first: Nesting, limit: int, depth: int) -> Nesting:
 
 def scaled(draw: Any, within: Nesting, _limit: int, _depth: int) -> Nesting:
     by = draw(st.sampled_from(["-{}", "0.3 * {}", "{} * 2", "{} / 3", "{} * -1e-3"]))
-    return within._replace(
-        code=(code := f"({by.format(within.code)})"), exact=nesting_of(
-            code, is_table=True
-        ).exact
-    )
+    return nesting_of(f"({by.format(within.code)})", is_table=within.is_table)
 
 
 def cooled_down(draw: Any, within: Nesting, limit: int, _: int) -> Nesting:
@@ -257,7 +254,7 @@ KINDS = {
 def is_in_range(exact: oracle.Schedule) -> bool:
     """The range of the contract: within time, and no phase shorter than a step."""
     limit = 2 * LARGEST
-    for inner in parts_of(exact):
+    for inner in oracle.made_of(exact):
         if inner.end is not None and not 1 <= inner.end <= LARGEST:
             return False
         ends = min(limit if inner.end is None else inner.end, 500)
@@ -273,10 +270,3 @@ def is_in_range(exact: oracle.Schedule) -> bool:
                 if clock_start < -LARGEST or clock_end > LARGEST or place.length < 1:
                     return False
     return True
-
-
-def parts_of(exact: oracle.Schedule) -> list[oracle.Schedule]:
-    """The schedule, and all that it was made of."""
-    children = [getattr(exact, name, None) for name in ("schedule", "before", "then")]
-    children += getattr(exact, "schedules", ())
-    return [exact, *(x for child in children if child for x in parts_of(child))]

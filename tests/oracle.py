@@ -414,7 +414,27 @@ def cooldown(schedule, *, at_step, steps, end_value=0.0, shape="cosine", value=N
     return splice(schedule, at_step, decay(value, end_value, steps=steps, shape=shape))
 
 
+def made_of(schedule: Schedule) -> list[Schedule]:
+    """The schedule, and all that it was made of."""
+    parts = [getattr(schedule, name, None) for name in ("schedule", "before", "then")]
+    parts += getattr(schedule, "schedules", ())
+    return [schedule, *(x for part in parts if part for x in made_of(part))]
+
+
+def is_constant(schedule):
+    """Whether a schedule that is a table has one value throughout."""
+    if any(isinstance(x, Product | Staircase) for x in made_of(schedule)):
+        return False
+    if any(part.end is None for part in made_of(schedule)):
+        return False
+    times = [*schedule.boundaries(schedule.end), schedule.end]
+    phases = [schedule.locate(time).phase for time in times]
+    return len({x for phase in phases for x in (phase.init_value, phase.end_value)}) < 2
+
+
 def extend(schedule, *, at_step, total_steps):
+    if is_constant(schedule):
+        return schedule
     factor = Fraction(total_steps - at_step) / (schedule.end - at_step)
     return Splice(schedule, at_step, Stretch(Shift(schedule, at_step), factor))
 

@@ -58,27 +58,34 @@ def weights() -> np.ndarray:
     return np.random.default_rng(0).random(1_000, np.float32) / 2
 
 
+bend = jax.jit(_curve.bend, static_argnums=4)
+ROUGHLY, PRECISELY = _curve.one_minus_power, _curve.one_minus_power_precisely
+both_ways = pytest.mark.parametrize("one_minus", [ROUGHLY, PRECISELY])
+
+
+@both_ways
 @pytest.mark.parametrize("is_base", [True, False])
-def test_an_exponent_of_one_changes_no_bit(is_base):
+def test_an_exponent_of_one_changes_no_bit(is_base, one_minus):
     weight = weights()
     flags = np.full(weight.shape, is_base)
-    bent, is_power = jax.jit(_curve.bend)(
-        weight, 1 - weight, flags, np.ones_like(weight)
-    )
+    ones = np.ones_like(weight)
+    bent, is_power = bend(weight, 1 - weight, flags, ones, one_minus)
     np.testing.assert_array_equal(bent, weight)
     np.testing.assert_array_equal(is_power, flags)
 
 
-@pytest.mark.parametrize("exponent", [0.25, 2.0, 11.0])
-def test_powers_fall_with_their_base(exponent):
+@both_ways
+@pytest.mark.parametrize("exponent", [0.003, 0.25, 2.0, 11.0])
+def test_powers_fall_with_their_base(exponent, one_minus):
     steps = np.arange(0, 2**24 + 1, 8_191, dtype=np.float32) / 2**24
     base, complement = 1 - steps, steps
     is_base = base < complement
-    bent, is_power = jax.jit(_curve.bend)(
+    bent, is_power = bend(
         np.minimum(base, complement),
         np.maximum(base, complement),
         is_base,
         np.full_like(base, exponent),
+        one_minus,
     )
     raised = np.where(is_power, bent, 1 - bent)
     rest = np.where(is_power, 1 - bent, bent)
@@ -90,11 +97,28 @@ def test_powers_fall_with_their_base(exponent):
     assert np.abs(raised - truth).max() <= 16 * 2**-24
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("exponent", [0.003, 0.25, 1.5, 11.0])
+def test_what_a_power_lacks_to_1_keeps_its_digits(exponent, dtype, x64):
+    rest = np.geomspace(2.0**-40, 0.5, 5_000).astype(dtype)
+    flags = np.zeros(rest.shape, np.bool_)
+    exponents = np.full_like(rest, exponent)
+    bent, is_power = map(np.asarray, bend(rest, 1 - rest, flags, exponents, PRECISELY))
+    exponent = float(dtype(exponent))
+    truth = -np.expm1(exponent * np.log1p(-rest.astype(np.longdouble)))
+    # The difference of 1 and the power would have no digit of the smallest of them.
+    error = np.abs(bent / truth - 1)[~is_power]
+    most, unit = (2.0**-5, 2.0**-24) if dtype == np.float32 else (2.0**-11, 2.0**-53)
+    assert error.max() < 3 * unit / most
+    assert error[truth[~is_power] < 0.9 * most].max() < 6 * unit
+    assert (np.diff(bent[~is_power]) >= 0).all()
+
+
 def test_the_slope_of_a_power_is_finite_everywhere():
     def raised(base, exponent):
         is_base = base < 0.5
         weight = jnp.where(is_base, base, 1 - base)
-        bent, is_power = _curve.bend(weight, 1 - weight, is_base, exponent)
+        bent, is_power = _curve.bend(weight, 1 - weight, is_base, exponent, ROUGHLY)
         return jnp.where(is_power, bent, 1 - bent)
 
     for base in (0.0, 1e-30, 0.5, 1.0):

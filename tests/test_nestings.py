@@ -216,7 +216,10 @@ def chosen_counts(exact: oracle.Schedule, rng: random.Random) -> list[int]:
 def assert_agrees(truth: Truth, values: Any, allowed: np.ndarray, what: str) -> None:
     values = np.asarray(values)[: len(truth.counts)]
     distance = np.array(
-        [abs(float(mpmath.mpf(float(v)) - t)) for v, t in zip(values, truth.values)]
+        [
+            abs(float(mpmath.mpf(float(v)) - t))
+            for v, t in zip(values, truth.values, strict=True)
+        ]
     )
     stored = np.array([values.dtype.type(float(value)) for value in truth.values])
     problems = {

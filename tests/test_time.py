@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from optax_cosine import _time
 from optax_cosine._time import Time
+from optax_cosine._validation import check_counts
 
 LARGEST = 2**31 - 1
 FLOAT32 = np.dtype(np.float32)
@@ -181,7 +182,28 @@ def test_a_count_of_any_dtype_is_clamped_to_time(count, expected):
 
 @pytest.mark.parametrize("count", [10**30, -(10**30), 2**31, 7])
 def test_a_count_of_the_host_is_clamped_to_time(count):
-    assert _time.clamp_host_count(count) == min(max(count, 0), LARGEST)
+    expected = min(max(count, 0), LARGEST)
+    for counts in (count, [count], np.array([count], object)):
+        np.testing.assert_array_equal(check_counts(counts), expected)
     if abs(count) < 2**63:
-        array = _time.clamp_host_count(np.array([count]))
-        np.testing.assert_array_equal(array, min(max(count, 0), LARGEST))
+        clamped = _time.clamp_counts(np.array([count]))
+        np.testing.assert_array_equal(clamped, expected)
+
+
+@pytest.mark.parametrize(
+    ("count", "whole", "frac"),
+    [
+        (2.0**24 + 1.5, 2**24 + 1, 0.5),
+        (LARGEST - 0.25, LARGEST - 1, 0.75),
+        # A fraction that float32 rounds up to 1 is a step.
+        (8 - 2.0**-40, 8, 0),
+        (np.nan, 0, np.nan),
+    ],
+)
+def test_a_count_with_a_fraction_keeps_its_digits(count, whole, frac):
+    time = _time.clamp_counts(np.array([count, 0.5]))
+    assert isinstance(time, Time)
+    np.testing.assert_array_equal(time.whole, [whole, 0])
+    np.testing.assert_array_equal(time.frac, np.float32([frac, 0.5]))
+    assert time.whole.dtype == np.int32
+    assert time.frac.dtype == np.float32
