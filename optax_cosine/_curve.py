@@ -23,8 +23,6 @@ from optax_cosine._time import Time, to_doubles
 
 # Replaces a length of 0: any count divided by it stays finite.
 _TINY_LENGTH = 2.0**-60
-# The smallest normal float32.
-_SMALLEST_EXPONENT = 2.0**-126
 
 
 def half_turn(is_cosine: Numbers, dtype: np.dtype) -> Numbers:
@@ -101,10 +99,10 @@ def bend(
         the power.
     """
     unchanged = exponent == 1
+    log = exponent * _log_of_base(weight, is_base)
     if not is_known(exponent):
         # A loader may have filled a table up with zeros, and 0 * log(0) is NaN.
-        exponent = lax.max(exponent, lax.full_like(exponent, _SMALLEST_EXPONENT))
-    log = exponent * _log_of_base(weight, is_base)
+        log = select(is_base & (weight == 0), lax.full_like(log, -jnp.inf), log)
     # Both are computed from the power after the selection: as a number of one use, the
     # exponential is computed once.
     power = select(unchanged, select(is_base, weight, complement), jnp.exp(log))
