@@ -294,13 +294,13 @@ def staircase(schedule: Schedule, every: ArrayLike) -> Schedule:
         0.0 0.0 0.25 0.25 0.5 0.5
     """
     node = check_schedule("schedule", schedule)
-    every = check_steps("every", every)
-    if not is_traced(every) and every == 1:
-        return schedule
-    if not is_traced(every):
-        end = math.ceil(_exact_end(node)) * every
-        _check_end(end, f"a staircase of {every} counts for each step")
-    clock = Clock(every=_time.to_free_time(every).whole)
+    counts = check_steps("every", every)
+    if not is_traced(counts):
+        if counts == 1:
+            return schedule
+        end = math.ceil(_exact_end(node)) * counts
+        _check_end(end, f"a staircase of {counts} counts for each step")
+    clock = Clock(every=_time.to_free_time(counts).whole)
     return checked_schedule(Clocked(node, clock))
 
 

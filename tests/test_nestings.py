@@ -35,9 +35,8 @@ TINY = float(np.finfo(np.float32).tiny)
 # phase is bent or on a clock that is not whole.
 DEVICE, BENT = 8, 16
 
-few = hypothesis.settings(
-    max_examples=40, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
-)
+ALL: Any = list(hypothesis.HealthCheck)
+few = hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=ALL)
 many = hypothesis.settings(few, max_examples=4_000)
 thorough = pytest.mark.thorough
 
@@ -128,7 +127,7 @@ def allowance(place: oracle.Place, dtype: Any) -> tuple[Any, Any]:
     for k, steps in enumerate((place.slack + place.drift, place.slack)):
         if steps and place.length:
             moved = (place.fraction + sign * steps / place.length for sign in (-1, 1))
-            inside = (min(max(fraction, 0), 1) for fraction in moved)
+            inside = (Fraction(min(max(x, 0), 1)) for x in moved)
             of_time[k] = max(abs(phase.value(x) - place.value) for x in inside)
     host = units(value, dtype) + 8 * units(phase.larger_end, np.float64)
     return number * units(scale, dtype) + of_time[0], host + of_time[1]
@@ -191,7 +190,7 @@ def truth_of(exact: oracle.Schedule, counts: list[int], dtype: Any) -> Truth:
         begins.append(
             is_far or bool(exact.boundaries(count + 1, max(before, 0) + NEAR))
         )
-    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    columns: Any = [np.array(column) for column in zip(*rows, strict=True)]
     return Truth(*columns, np.array(begins))
 
 
@@ -283,7 +282,7 @@ def check_on_the_host(nesting: Nesting, both: Both, seed: int) -> Truth:
 def check_copies(schedule: Any) -> None:
     code = repr(schedule)
     if "..." not in code:
-        assert eval(code, vars(oc)) == schedule
+        assert eval(code, dict(vars(oc))) == schedule
     text = json.dumps(schedule.to_dict())
     again = oc.Schedule.from_dict(json.loads(text))
     for twin in (again, pickle.loads(pickle.dumps(schedule)), copy.deepcopy(schedule)):

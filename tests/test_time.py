@@ -204,6 +204,6 @@ def test_a_count_with_a_fraction_keeps_its_digits(count, whole, frac):
     time = _time.clamp_counts(np.array([count, 0.5]))
     assert isinstance(time, Time)
     np.testing.assert_array_equal(time.whole, [whole, 0])
-    np.testing.assert_array_equal(time.frac, np.float32([frac, 0.5]))
+    np.testing.assert_array_equal(time.frac, np.array([frac, 0.5], np.float32))
     assert time.whole.dtype == np.int32
     assert time.frac.dtype == np.float32

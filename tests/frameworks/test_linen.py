@@ -129,6 +129,8 @@ def test_a_scanned_run_is_read_and_edited_between_scans():
     np.testing.assert_array_max_ulp(second, OTHER(np.arange(4, 8)), 8)
 
 
+# What Flax's `replicate` calls warns on some versions of JAX.
+@pytest.mark.filterwarnings("ignore:jax.device_put_replicated:DeprecationWarning")
 def test_a_replicated_state_is_trained_edited_and_saved_under_pmap():
     replicated = jax_utils.replicate(trained(CURVE, 0).holder)
     update = jax.pmap(updated)
