@@ -350,13 +350,9 @@ def _weight_of_farther_end(
     # `exponent` is a power of the weight of `init_value`. That is the weight of the
     # farther end if the row is seen from its end, and the complement otherwise.
     complement = select(row.is_cosine, jnp.cos(turn) ** 2, 1 - weight)
-<<<<<<< HEAD
     weight, is_from_end = bend(
         weight, complement, ~is_from_start, row.exponent, one_minus_power
     )
-=======
-    weight, is_from_end = bend(weight, complement, ~is_from_start, row.exponent, True)
->>>>>>> wt-ci
     return weight, ~is_from_end
 
 

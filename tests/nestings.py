@@ -147,14 +147,8 @@ def spliced(draw: Any, before: Nesting, limit: int, depth: int) -> Nesting:
     if not draw(st.integers(0, 4)) and step < 100_000:
         step += draw(st.sampled_from(FRACTIONS))
     is_table = before.may_repeat and then.may_repeat
-<<<<<<< HEAD
     code = f"oc.splice({before.code}, {step}, {then.code})"
     return nesting_of(code, is_table=is_table)
-=======
-    return nesting_of(
-        f"oc.splice({before.code}, {step}, {then.code})", is_table=is_table
-    )
->>>>>>> wt-ci
 
 
 @st.composite
@@ -196,14 +190,7 @@ def multiplied(draw: Any, first: Nesting, limit: int, depth: int) -> Nesting:
 
 def scaled(draw: Any, within: Nesting, _limit: int, _depth: int) -> Nesting:
     by = draw(st.sampled_from(["-{}", "0.3 * {}", "{} * 2", "{} / 3", "{} * -1e-3"]))
-<<<<<<< HEAD
     return nesting_of(f"({by.format(within.code)})", is_table=within.is_table)
-=======
-    return within._replace(
-        code=(code := f"({by.format(within.code)})"),
-        exact=nesting_of(code, is_table=True).exact,
-    )
->>>>>>> wt-ci
 
 
 def cooled_down(draw: Any, within: Nesting, limit: int, _: int) -> Nesting:

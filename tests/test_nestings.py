@@ -190,8 +190,8 @@ def truth_of(exact: oracle.Schedule, counts: list[int], dtype: Any) -> Truth:
         begins.append(
             is_far or bool(exact.boundaries(count + 1, max(before, 0) + NEAR))
         )
-    columns: Any = [np.array(column) for column in zip(*rows, strict=True)]
-    return Truth(*columns, np.array(begins))
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    return Truth._make([*columns, np.array(begins)])
 
 
 def chosen_counts(exact: oracle.Schedule, rng: random.Random) -> list[int]:
