@@ -37,8 +37,6 @@ DEVICE, BENT = 8, 16
 
 ALL: Any = list(hypothesis.HealthCheck)
 few = hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=ALL)
-many = hypothesis.settings(few, max_examples=4_000)
-thorough = pytest.mark.thorough
 
 
 # --- The package and the exact schedule, built by the same code ---
