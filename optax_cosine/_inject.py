@@ -92,8 +92,8 @@ def inject_schedules(
 
         def inner(**values: Any) -> optax.GradientTransformationExtraArgs:
             with _note_on((TypeError, ValueError), hint):
-                inner = inner_factory(**static, **values)
-            return optax.with_extra_args_support(inner)
+                transformation = inner_factory(**static, **values)
+            return optax.with_extra_args_support(transformation)
 
         return _injected(inner, nodes, functions, hint)
 
@@ -128,8 +128,7 @@ def _injected(
         values = _values_at(state.count, state.schedules.nodes, functions)
         inputs = jax.tree.map(jnp.asarray, (updates, state.inner_state, params))
         with _note_on(jax.errors.JAXTypeError, hint):
-            outputs = _update_inner(inner, values, inputs, extra_args)
-        new_updates, inner_state = outputs
+            new_updates, inner_state = _update_inner(inner, values, inputs, extra_args)
         return new_updates, InjectSchedulesState(
             optax.safe_increment(state.count),
             jax.tree.map(_cast_like, values, state.applied),

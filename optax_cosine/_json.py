@@ -170,10 +170,14 @@ def _rule_of(name: str) -> tuple[str, Callable[[np.ndarray], Any]]:
         return "1.2e-38 or more", lambda x: x >= SMALLEST_RATE
     if name.endswith("values"):
         rule = "0 or from 1.2e-38 to 1.7e38 in size"
-        in_range = lambda x: (abs(x) >= SMALLEST_RATE) & (abs(x) <= LARGEST_RATE)  # noqa: E731
-        return rule, lambda x: (x == 0) | in_range(x)
+        return rule, _is_rate
     least = _LEAST.get(name, -LARGEST)
     return f"{least if least >= 0 else '-(2**31 - 1)'} or more", lambda x: x >= least
+
+
+def _is_rate(values: np.ndarray) -> Any:
+    sizes = abs(values)
+    return (values == 0) | ((sizes >= SMALLEST_RATE) & (sizes <= LARGEST_RATE))
 
 
 def _read_codes(name: str, given: np.ndarray) -> np.ndarray:

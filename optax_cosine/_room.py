@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from optax_cosine._arrays import Numbers, is_known, read_only
-from optax_cosine._table import HOLD, Table, pad_table, starts_of
+from optax_cosine._table import HOLD, Table, has_steps, pad_table
 from optax_cosine._time import to_doubles
 
 Node = TypeVar("Node")
@@ -50,7 +50,7 @@ def fit(node: Node, old: object, count: Numbers) -> Node:
 def without_room(node: Node) -> Node:
     """The node without empty rows, if it is a table whose numbers are known."""
     if isinstance(node, Table) and is_known(node):
-        return _take_rows(node, _has_steps(node))
+        return _take_rows(node, np.asarray(has_steps(node.ends)))
     return node
 
 
@@ -58,18 +58,14 @@ def _num_rows(table: Table) -> int:
     return table.integers.shape[-1]
 
 
-def _has_steps(table: Table) -> np.ndarray:
-    return np.asarray(~(starts_of(table.ends) >= table.ends))
-
-
 def _drop_past_rows(table: Table, count: np.ndarray, capacity: int) -> Table:
     """The table without its first rows, if they are over and the table ends."""
-    has_steps = _has_steps(table)
-    excess = has_steps.sum(-1, keepdims=True) - capacity
-    is_oldest = np.cumsum(has_steps, -1) <= excess
+    is_filled = np.asarray(has_steps(table.ends))
+    excess = is_filled.sum(-1, keepdims=True) - capacity
+    is_oldest = np.cumsum(is_filled, -1) <= excess
     is_over = to_doubles(table.ends) <= count[..., None]
     holds = np.equal(table.after, HOLD)[..., None]
-    return _take_rows(table, has_steps & ~(is_oldest & is_over & holds))
+    return _take_rows(table, is_filled & ~(is_oldest & is_over & holds))
 
 
 def _take_rows(table: Table, keep: np.ndarray) -> Table:

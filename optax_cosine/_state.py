@@ -165,7 +165,7 @@ def get_schedules(opt_state: Pytree, where: object = None, /) -> dict[str, Sched
         constant(0.9, steps=1)
     """
     states = _states_at(opt_state, where)
-    _refuse_ambiguity(states, _names(states))
+    _refuse_ambiguity(states, _names_of(states))
     return {
         name: _to_host_copy(name, schedule)
         for state in states.values()
@@ -260,7 +260,6 @@ def get_count(opt_state: Pytree, where: object = None, /) -> int | jax.Array:
         1
     """
     states = _states_at(opt_state, where)
-    _names(states)
     counts = {path: _unbox(state.count) for path, state in states.items()}
     first, *others = counts.values()
     if not all(_is_same(first, other) for other in others):
@@ -289,6 +288,11 @@ def _is_state(node: Pytree) -> bool:
 def _states_at(tree: Pytree, where: object) -> dict[str, InjectSchedulesState]:
     """The states in the tree by their paths; those of a label or a path, if given."""
     found = dict(_find_states(tree, "", frozenset()))
+    if not found:
+        raise ValueError(
+            "there is no state of inject_schedules in this tree: wrap the optimizer, "
+            "as in inject_schedules(optax.adamw)(learning_rate=...), and init it."
+        )
     if where is None:
         return {path: state for path, (_, state) in found.items()}
     chosen = {
@@ -296,7 +300,7 @@ def _states_at(tree: Pytree, where: object) -> dict[str, InjectSchedulesState]:
         for path, (keys, state) in found.items()
         if where == path or where in keys
     }
-    if found and not chosen:
+    if not chosen:
         raise ValueError(
             f"{where!r} is neither a label nor a path of a state of inject_schedules "
             f"in this tree; these are at {_listed(found)}."
@@ -340,12 +344,7 @@ def _listed(paths: Iterable[str]) -> str:
     return ", ".join(path or "the top" for path in paths)
 
 
-def _names(states: Mapping[str, InjectSchedulesState]) -> list[str]:
-    if not states:
-        raise ValueError(
-            "there is no state of inject_schedules in this tree: wrap the optimizer, "
-            "as in inject_schedules(optax.adamw)(learning_rate=...), and init it."
-        )
+def _names_of(states: Mapping[str, InjectSchedulesState]) -> list[str]:
     return [name for state in states.values() for name in state.schedules]
 
 
@@ -365,7 +364,7 @@ def _refuse_ambiguity(
 def _refuse_unknown(
     names: Mapping[str, Any], states: Mapping[str, InjectSchedulesState]
 ) -> None:
-    known = _names(states)
+    known = _names_of(states)
     for name in names:
         if name not in known:
             raise ValueError(
@@ -411,17 +410,18 @@ def _edited(
     state: InjectSchedulesState, new: Mapping[str, Node]
 ) -> InjectSchedulesState:
     count = _unbox(state.count)
+    if (known := to_numpy(count)) is not None:
+        count = known
     nodes, applied = dict(state.schedules.nodes), dict(state.applied)
     for name in new.keys() & nodes.keys():
         _check_batch_shape(name, new[name], count)
-        known = to_numpy(count)
-        node = fit(new[name], nodes[name], count if known is None else known)
+        node = fit(new[name], nodes[name], count)
         applied[name] = jax.tree.map(widen, applied[name])
         nodes[name] = _in_layout(node, nodes[name], state.count, applied[name])
     return state._replace(applied=applied, schedules=ScheduleMap(nodes))
 
 
-def _check_batch_shape(name: str, node: Node, count: jax.Array) -> None:
+def _check_batch_shape(name: str, node: Node, count: Numbers) -> None:
     if (shape := batch_shape_of(node)) != count.shape:
         raise ValueError(
             f"{name} must have the batch shape of the state, {count.shape}, got "

@@ -157,6 +157,11 @@ def starts_of(ends: Time) -> Time:
     return ends.map(starts)
 
 
+def has_steps(ends: Time) -> Numbers:
+    """Which rows are not empty."""
+    return ~(starts_of(ends) >= ends)
+
+
 def end_of_table(table: Table) -> Time:
     """When the last row ends; of a table that repeats, the length of a lap."""
     return last_end(table.ends)
@@ -218,7 +223,9 @@ def widen_numbers(tree: Tree) -> Tree:
             case _:
                 return part
 
-    is_part = lambda x: isinstance(x, Table | Time)  # noqa: E731
+    def is_part(part: object) -> bool:
+        return isinstance(part, Table | Time)
+
     return jax.tree.map(widen_part, tree, is_leaf=is_part)
 
 
@@ -350,8 +357,8 @@ def _play_from_0(rows: Rows, table: Table) -> Table:
 def _drop_empty(rows: Rows) -> Rows:
     if not is_known(rows):
         return rows
-    has_steps = ~(starts_of(rows.end) >= rows.end)
-    return jax.tree.map(lambda column: column[has_steps], rows)
+    kept = has_steps(rows.end)
+    return jax.tree.map(lambda column: column[kept], rows)
 
 
 def pad_table(table: Table, rows: int) -> Table:

@@ -20,6 +20,7 @@ from optax_cosine._arrays import (
     Numbers,
     Scalar,
     always,
+    is_float,
     is_known,
     is_traced,
     read_only,
@@ -88,9 +89,8 @@ def from_array(steps: ArrayLike, dtype: np.dtype) -> Time:
     """`steps` of any real dtype, clamped to [0, 2**31 - 1]. NaN stays NaN."""
     steps = jnp.asarray(steps)
     if steps.dtype.itemsize < 4:
-        is_float = jnp.issubdtype(steps.dtype, jnp.floating)
-        steps = steps.astype(np.float32 if is_float else np.int32)
-    if jnp.issubdtype(steps.dtype, jnp.floating):
+        steps = steps.astype(np.float32 if is_float(steps) else np.int32)
+    if is_float(steps):
         whole = jnp.floor(jnp.clip(steps, 0, 2.0**31))
         is_outside = (steps < 0) | (steps >= 2.0**31)
         frac = jnp.where(is_outside, 0, steps - whole)

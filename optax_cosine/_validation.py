@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_cosine._arrays import Scalar, is_traced
+from optax_cosine._arrays import Scalar, is_float, is_traced
 from optax_cosine._time import LARGEST, clamp_counts
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -42,10 +42,9 @@ def _check_scalar(name: str, value: Scalar) -> Scalar:
                 f"{name} must be one number, got an array of shape {np.shape(value)}: "
                 "for many schedules at once, build them under jax.vmap."
             )
-        is_float = jnp.issubdtype(value.dtype, jnp.floating)
         # NumPy counts timedelta64 among the integers.
         is_span = isinstance(value, np.timedelta64)
-        if is_span or not (is_float or jnp.issubdtype(value.dtype, jnp.integer)):
+        if is_span or not (is_float(value) or jnp.issubdtype(value.dtype, jnp.integer)):
             raise TypeError(f"{name} must be a number, got one of {value.dtype}.")
         if is_traced(value):
             return value
@@ -77,7 +76,7 @@ def _check_range(
 
 def _move_into_range(value: jax.Array, least: float, most: float) -> jax.Array:
     """A traced number from `least` to `most`: a float, or an int if these are ints."""
-    if isinstance(most, float) or jnp.issubdtype(value.dtype, jnp.floating):
+    if isinstance(most, float) or is_float(value):
         value = value.astype(jnp.result_type(float))
         return jnp.where(value > least, jnp.minimum(value, most), least)
     value = value.astype(np.int32) if value.dtype.itemsize < 4 else value
@@ -91,7 +90,7 @@ def check_rate(name: str, value: Scalar) -> Scalar:
     number = _check_scalar(name, value)
     if is_traced(number):
         # The range of a narrow type is within that of a rate.
-        wide = jnp.issubdtype(number.dtype, jnp.floating) and number.dtype.itemsize >= 4
+        wide = is_float(number) and number.dtype.itemsize >= 4
         return jnp.clip(number, -LARGEST_RATE, LARGEST_RATE) if wide else number
     rule = "finite and at most 1.7e38 in size, half the range of float32"
     _check_range(name, number, -LARGEST_RATE, LARGEST_RATE, rule)
