@@ -98,6 +98,7 @@ def test_set_schedules_repairs_a_state_with_other_numbers_of_rows(name, rows):
     state = state._replace(schedules=resized(state.schedules, rows))
     repaired = oc.set_schedules(state, learning_rate=schedule)
     assert learning_rate(repaired) == schedule
+    # Another number of rows is another program: a rounding of the rate of 0.1.
     np.testing.assert_allclose(rates(repaired), rates(state_of(schedule)), atol=1e-9)
 
 

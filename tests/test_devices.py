@@ -326,4 +326,5 @@ def test_a_population_is_edited_under_vmap_along_an_automatic_axis():
     )
     expected = [np.asarray(cooled(schedule, 3)(COUNTS)) for schedule in MEMBERS]
     values = jax.jit(rates)(shorter, COUNTS)
+    # A cooldown starts from a value that the device computed: some roundings of it.
     np.testing.assert_allclose(np.asarray(values), expected, rtol=2e-6, atol=1e-7)

@@ -227,7 +227,7 @@ def test_neither_a_batch_nor_a_skipped_one_moves_the_clock(tmp_path):
 def test_help_explains_the_program(script, tmp_path):
     needs = {"resume.py": "orbax"}
     if script in needs:
-        pytest.importorskip(needs[script])
+        pytest.importorskip(needs[script], reason="the extra `frameworks` has it")
     job = run(script, "--help", folder=tmp_path)
     assert job.returncode == 0, job.stderr
     assert "--help" in job.stdout

@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+# Optax has no types.
 import optax  # type: ignore[import-untyped]
 
 import optax_cosine as oc

@@ -109,11 +109,7 @@ def written(run: EquinoxRun) -> io.BytesIO:
 
 def test_an_edited_run_is_restored_into_the_unedited_program():
     saved = trained(CURVE, 5)
-    for edit in ("cooldown", "extend", "rewarm", "half of it"):
-        schedule = oc.get_schedules(saved.holder)["learning_rate"]
-        schedule = contract.COURSE[edit](schedule, oc.get_count(saved.holder))
-        saved.holder = oc.set_schedules(saved.holder, learning_rate=schedule)
-        saved.update()
+    contract.change_course(saved)
     run = trained(CURVE, 1)
     like = eqx.filter_eval_shape(lambda: (run.model, run.holder))
     run.model, run.holder = eqx.tree_deserialise_leaves(written(saved), like)

@@ -95,11 +95,7 @@ def test_a_cooldown_begins_at_the_step_of_the_train_state():
 
 def test_an_edited_run_is_restored_into_the_unedited_program_to_the_bit():
     saved = trained(CURVE, 8)
-    for edit in ("cooldown", "extend", "rewarm", "half of it"):
-        schedule = oc.get_schedules(saved.holder)["learning_rate"]
-        schedule = contract.COURSE[edit](schedule, oc.get_count(saved.holder))
-        saved.holder = oc.set_schedules(saved.holder, learning_rate=schedule)
-        saved.update()
+    contract.change_course(saved)
     data = serialization.to_bytes(saved.holder)
     run = trained(CURVE, 1)
     run.holder = serialization.from_bytes(run.holder, data)

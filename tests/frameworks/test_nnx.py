@@ -136,11 +136,7 @@ def test_split_and_merge_keep_curve_and_count():
 def changed_course() -> NnxRun:
     """A run that was edited four times."""
     run = trained(CURVE, 5)
-    for edit in ("cooldown", "extend", "rewarm", "half of it"):
-        schedule = oc.get_schedules(run.holder)["learning_rate"]
-        schedule = contract.COURSE[edit](schedule, oc.get_count(run.holder))
-        run.holder = oc.set_schedules(run.holder, learning_rate=schedule)
-        run.update()
+    contract.change_course(run)
     return run
 
 
