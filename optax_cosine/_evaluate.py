@@ -208,8 +208,9 @@ def _find_row(table: Table, total: Time, now: Time, num_counts: int) -> Array:
     rows = table.integers.shape[-1]
     if is_known(table) and rows <= _MAX_KNOWN_ADDITIONS:
         return _count_rows_over(table, now)
-    # A row is over if it ends by now. But rows that end with the table, and empty rows
-    # behind them, are never over: all others end by the last moment before, or at 0.
+    # A row is over if its end is not after `now`. Rows that end with the table, and the
+    # empty rows behind them, are never over, so `now` is limited to the last moment
+    # before the end of the table. The limit is not below 0: an empty first row is over.
     zero = Time(np.array(0, np.int32), np.zeros((), total.frac.dtype))
     smallest = np.finfo(total.frac.dtype).epsneg
     before_total = Time(total.whole, total.frac - smallest)

@@ -39,11 +39,14 @@ def inject_schedules(
 
     The state is `(count, applied, schedules, inner_state)`. `applied` holds the values
     of the last update (after `init`, those of the first), so that
-    `optax.tree.get(opt_state, "learning_rate")` is the rate that was used. To change
-    one, use `set_schedules`. Shapes and dtypes of the state never change: it goes
-    through `jax.lax.scan` and `optax.MultiSteps`, and it may be donated, as it shares
-    no buffer with the schedules that it was made of. `flax.serialization` saves it, if
-    Flax is imported before the state is made.
+    `optax.tree.get(opt_state, "learning_rate")` is the rate that was used;
+    `hyperparams` shows the same values. To change a value, use `set_schedules`.
+
+    Shapes and dtypes of the state never change: it goes through `jax.lax.scan` and
+    `optax.MultiSteps`, and it may be donated, as it shares no buffer with the schedules
+    that it was made of. `flax.serialization` saves it, if Flax is imported before the
+    state is made. Put `inject_schedules` inside `optax.MultiSteps`: around it, the
+    count would be of batches.
 
     Args:
         inner_factory: Returns a gradient transformation: `optax.adamw`, or a function
