@@ -251,6 +251,13 @@ KINDS = {
 # --- What can be promised ---
 
 
+def places_in_time(exact: oracle.Schedule, time: Fraction) -> list[oracle.Place]:
+    try:
+        return exact.places(time)
+    except oracle.NotPromisedError:
+        return []
+
+
 def is_in_range(exact: oracle.Schedule) -> bool:
     """The range of the contract: within time, and no phase shorter than a step."""
     limit = 2 * LARGEST
@@ -264,7 +271,7 @@ def is_in_range(exact: oracle.Schedule) -> bool:
         else:
             times = [time for time in times if time < LARGEST]
         for time in times:
-            for place in inner.places(time):
+            for place in places_in_time(inner, time):
                 clock_start = time - place.fraction * place.length
                 clock_end = clock_start + place.length
                 if clock_start < -LARGEST or clock_end > LARGEST or place.length < 1:
