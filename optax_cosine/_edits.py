@@ -130,10 +130,12 @@ def extend(
     at_step = check_steps("at_step", at_step, least=0)
     total_steps = check_steps("total_steps", total_steps)
     node = _on_host_if_known(schedule)
+    has_one_value = is_held_table(node) and _table.is_constant(node)
+    if not has_one_value:
+        _check_rest(node, at_step)
     _check_total(at_step, total_steps)
-    if is_held_table(node) and _table.is_constant(node):
+    if has_one_value:
         return schedule
-    _check_rest(node, at_step)
     end = end_of(node)
     dtype = end.frac.dtype
     start, total = _time.to_time(at_step, dtype), _time.to_time(total_steps, dtype)

@@ -48,7 +48,6 @@ from optax_cosine._curve import (
 from optax_cosine._node import Clocked, Node, Product, Spliced, dtype_of
 from optax_cosine._table import COSINE, HOLD, MIRROR, REPEAT, Rows, Table
 from optax_cosine._time import LARGEST, Time, add, from_array, maximum, minimum
-from optax_cosine._validation import LARGEST_RATE
 
 Clip: TypeAlias = Callable[[Any, Any, Any], Array]
 
@@ -117,7 +116,7 @@ def _value_of_node(node: Node, now: Time, num_counts: int) -> Array:
         case Product(first, second):
             values = (_value_of_node(x, now, num_counts) for x in (first, second))
             first, second = (x.astype(dtype_of(node)) for x in values)
-            return jnp.clip(first * second, -LARGEST_RATE, LARGEST_RATE)
+            return first * second
         case Spliced(before, at_step, then):
             at_step = at_step.astype(now.frac.dtype)
             parts = (before, now), (then, add(now, -at_step))

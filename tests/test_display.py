@@ -107,11 +107,9 @@ def test_an_endless_schedule_shows_three_laps_wherever_it_is_read_from():
     assert str(ahead).splitlines()[1] == "▄▃▂▂▁██▇▇▆▄▃▂▂▁██▇▇▆▄▃▂▂▁██▇▇▆  0 to 29"
 
 
-def test_a_product_beyond_float32_is_still_shown():
+def test_what_is_not_finite_is_a_gap():
     height = sparkline([0.0, math.inf, 1.0, math.nan])
     assert height == "▁ █ "
-    largest = oc.constant(1.7e38, steps=4) * oc.constant(1.7e38, steps=4)
-    assert str(largest).splitlines()[1] == "▅▅▅▅▅  0 to 4"
 
 
 @pytest.mark.parametrize(
