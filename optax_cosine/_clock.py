@@ -82,6 +82,18 @@ def count_at(clock: Clock, step: Time) -> Time:
 # --- Known clocks, in exact numbers ---
 
 
+def in_lowest_terms(clock: Clock) -> Clock:
+    """The same clock with the simplest speed, if it is known and int32 holds it."""
+    if not is_known(clock) or np.ndim(clock.every):
+        return clock
+    clock = Clock(clock.every, *map(_time.freed, clock[1:]))
+    speed = Fraction(host_clock(clock).speed).as_integer_ratio()
+    if max(speed) > LARGEST:
+        return clock
+    steps, counts = map(_time.to_free_time, speed)
+    return clock._replace(steps=steps, counts=counts)
+
+
 class HostClock(NamedTuple):
     """A clock in Python's exact numbers. `speed` is `steps / counts`."""
 

@@ -19,7 +19,7 @@ from optax_cosine._json import to_dict
 from optax_cosine._node import Clocked, Node, Product, Spliced, end_of, is_endless
 from optax_cosine._picture import Curve, html_picture
 from optax_cosine._table import AFTER, HOLD, SHAPES, HostRow, Table, host_rows
-from optax_cosine._time import LARGEST, to_number, to_time
+from optax_cosine._time import LARGEST, Time, to_number, to_time
 
 _COLUMNS = ("from step", "to", "shape", "init_value", "end_value")
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -134,15 +134,14 @@ def _table_expression(table: Table) -> str:
 
 def _code_of_rows(rows: list[HostRow], dtype: np.dtype, after: int) -> _Code:
     segments = _segments(rows)
-    if len(segments) == 1:
+    if len(segments) == 1 and rows[0].start == rows[0].clock_start:
         return _code_of_segment(rows, dtype, after)
     code = _code_of_segment(segments[0], dtype, HOLD)
     for segment in segments[1:]:
-        start, then = segment[0].start, _code_of_segment(segment, dtype, HOLD)
-        table = _table.splice_tables(
-            code.table, to_time(Fraction(start), dtype), then.table
-        )
-        text = f"splice({code.text}, {shorten(start, dtype)!r}, {then.text})"
+        start = shorten(segment[0].start, dtype)
+        then, step = _code_of_segment(segment, dtype, HOLD), _stored(start, dtype)
+        table = _table.splice_tables(code.table, step, then.table)
+        text = f"splice({code.text}, {start!r}, {then.text})"
         code = _Code(text, table)
     is_held = after == HOLD
     return code if is_held else _Code(f"join({code.text}{_after(after)})", code.table)
@@ -167,8 +166,9 @@ def _code_of_segment(rows: list[HostRow], dtype: np.dtype, after: int) -> _Code:
         text = f"join({joined}{_after(after)})"
         table = _table.join_tables([part.table for part in parts])
     if offset := rows[0].start - rows[0].clock_start:
-        text = f"shift({text}, {shorten(offset, dtype)!r})"
-        table = _table.shift_table(table, to_time(Fraction(offset), dtype))
+        offset = shorten(offset, dtype)
+        text = f"shift({text}, {offset!r})"
+        table = _table.shift_table(table, _stored(offset, dtype))
     return _Code(text, table)
 
 
@@ -176,15 +176,20 @@ def _after(after: int) -> str:
     return "" if after == HOLD else f", after={AFTER[after]!r}"
 
 
+def _stored(steps: float, dtype: np.dtype) -> Time:
+    """What the number in the code stands for. Few digits of float64 may be lost."""
+    return to_time(Fraction(steps), dtype)
+
+
 def _code_of_part(row: HostRow, dtype: np.dtype) -> _Code:
-    steps = row.clock_end - row.clock_start
+    steps = shorten(row.clock_end - row.clock_start, dtype)
     table = _table.single_row(Fraction(steps), row.shape, *map(dtype.type, row[5:]))
     first, last, *bends = (_shortest(value, dtype) for value in row[5:])
     if row.shape == _table.LINEAR and first == last and bends == [1, 1]:
-        return _Code(f"constant({first!r}, steps={shorten(steps, dtype)!r})", table)
+        return _Code(f"constant({first!r}, steps={steps!r})", table)
     names = zip(("exponent", "time_exponent"), bends, strict=True)
     more = "".join(f", {name}={value!r}" for name, value in names if value != 1)
-    text = f"({first!r}, {last!r}, steps={shorten(steps, dtype)!r}{more})"
+    text = f"({first!r}, {last!r}, steps={steps!r}{more})"
     return _Code(SHAPES[row.shape] + text, table)
 
 

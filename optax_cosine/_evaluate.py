@@ -312,6 +312,10 @@ def _limit(now: Time, rows: Rows) -> tuple[Time, bool]:
     latest = int(max(rows.clock_end.whole.max(), rows.end.whole.max())) + 1
     if latest - first > LARGEST:
         return now, False
+    if not always(now.frac, 0):
+        # In a lap with a fraction of a step, the time is not normalized.
+        carry = jnp.floor(now.frac)
+        now = Time(now.whole + carry.astype(np.int32), now.frac - carry)
     return Time(lax.min(now.whole, np.int32(latest)), now.frac), True
 
 

@@ -91,7 +91,10 @@ def _read_time(name: str, value: Any) -> Time:
     _check_mapping(name, value)
     _check_keys(value, ["whole", "frac"], f" of {name}")
     whole = _read_array(name, value["whole"], np.int32)
-    frac = _read_array(f"{name}_frac", value["frac"], np.float32)
+    frac = _read_array(f"{name}_frac", value["frac"], jnp.result_type(float))
+    # Float64 only if float32 does not hold it, as it was stored.
+    narrow = read_only(frac.astype(np.float32))
+    frac = narrow if (narrow == frac).all() else frac
     if whole.shape != frac.shape:
         shapes = f"{whole.shape} and {frac.shape}"
         raise ValueError(f"whole and frac of {name} need one shape, got {shapes}.")

@@ -21,7 +21,7 @@ from optax_cosine import _clock, _table
 from optax_cosine._arrays import Numbers, is_known
 from optax_cosine._clock import Clock
 from optax_cosine._table import HOLD, Table
-from optax_cosine._time import Time, add, maximum
+from optax_cosine._time import Time, add, freed, maximum
 
 
 class Product(NamedTuple):
@@ -158,7 +158,7 @@ def splice_nodes(before: Node, at_step: Time, then: Node) -> Node:
             return splice_nodes(before.before, at_step, then)
         since = add(at_step, -before.at_step)
         return before._replace(then=splice_nodes(before.then, since, then))
-    return Spliced(before, at_step, then)
+    return Spliced(before, freed(at_step), then)
 
 
 def put_on_clock(node: Node, clock: Clock) -> Node:
@@ -171,7 +171,7 @@ def put_on_clock(node: Node, clock: Clock) -> Node:
         case Clocked(inner, old) if composed := _clock.compose(old, clock):
             return Clocked(inner, composed)
         case _:
-            return Clocked(node, clock)
+            return Clocked(node, _clock.in_lowest_terms(clock))
 
 
 def extend_node(node: Node, at_step: Time, steps: Time, counts: Time) -> Node:

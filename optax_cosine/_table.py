@@ -260,7 +260,8 @@ def is_held(table: Table) -> bool:
 
 def is_constant(table: Table) -> bool:
     """Whether the table is known to have one value throughout."""
-    values = table.rows.init_value, table.rows.end_value
+    rows = _drop_empty(table.rows)
+    values = rows.init_value, rows.end_value
     return is_known(values) and bool(np.equal(values, values[0][0]).all())
 
 

@@ -68,6 +68,8 @@ class Time:
         return whole >= other.frac - self.frac
 
     def astype(self, dtype: np.dtype) -> "Time":
+        if is_known(self) and self.frac.dtype != dtype:
+            return from_exact(to_exact(self), dtype)
         return Time(self.whole, self.frac.astype(dtype))
 
     def to_float(self) -> Numbers:
@@ -130,9 +132,24 @@ def to_time(steps: Scalar, dtype: np.dtype) -> Time:
 
 
 def to_free_time(steps: Scalar) -> Time:
-    """A time that belongs to no table yet, and takes its dtype later."""
-    dtype = jnp.result_type(float) if is_traced(steps) else np.float32
-    return to_time(steps, np.dtype(dtype))
+    """A time that belongs to no table yet, and takes its dtype later.
+
+    A known fraction of a step is float64 only if float32 does not hold it.
+    """
+    wide = to_time(steps, np.dtype(jnp.result_type(float)))
+    if is_traced(steps):
+        return wide
+    narrow = to_time(steps, np.dtype(np.float32))
+    return narrow if narrow.frac == wide.frac else wide
+
+
+def freed(time: Time) -> Time:
+    """A time of a table as one that belongs to no table, in the same dtype as others.
+
+    Equal schedules have equal times then, however they were computed.
+    """
+    is_single = is_known(time) and not np.ndim(time.whole)
+    return to_free_time(to_number(time)) if is_single else time
 
 
 def stack_times(times: Sequence[Time]) -> Time:

@@ -7,6 +7,7 @@ import math
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+import hypothesis
 import hypothesis.strategies as st
 import oracle
 
@@ -193,9 +194,14 @@ def scaled(draw: Any, within: Nesting, _limit: int, _depth: int) -> Nesting:
     return nesting_of(f"({by.format(within.code)})", is_table=within.is_table)
 
 
+def value_at(exact: oracle.Schedule, step: int) -> float:
+    hypothesis.assume(places_in_time(exact, Fraction(step)))
+    return float(exact.stored(step))
+
+
 def cooled_down(draw: Any, within: Nesting, limit: int, _: int) -> Nesting:
     at_step = draw(counts_of(within.exact, limit))
-    value = float(within.exact.stored(at_step))
+    value = value_at(within.exact, at_step)
     low = draw(st.sampled_from([0.0, 0.25, 0.9])) * value
     low = low if low < value else value - 0.1
     return nesting_of(
@@ -208,7 +214,7 @@ def cooled_down(draw: Any, within: Nesting, limit: int, _: int) -> Nesting:
 
 def rewarmed(draw: Any, within: Nesting, limit: int, _: int) -> Nesting:
     at_step = draw(counts_of(within.exact, limit))
-    peak = abs(float(within.exact.stored(at_step))) * 1.5 + 0.01
+    peak = abs(value_at(within.exact, at_step)) * 1.5 + 0.01
     low = peak * draw(st.sampled_from([0.0, 0.1, 1.0]))
     warmup_steps = draw(st.sampled_from([0, 1, 20]))
     return nesting_of(
@@ -251,6 +257,13 @@ KINDS = {
 # --- What can be promised ---
 
 
+def places_in_time(exact: oracle.Schedule, time: Fraction) -> list[oracle.Place]:
+    try:
+        return exact.places(time)
+    except oracle.NotPromisedError:
+        return []
+
+
 def is_in_range(exact: oracle.Schedule) -> bool:
     """The range of the contract: within time, and no phase shorter than a step."""
     limit = 2 * LARGEST
@@ -264,7 +277,7 @@ def is_in_range(exact: oracle.Schedule) -> bool:
         else:
             times = [time for time in times if time < LARGEST]
         for time in times:
-            for place in inner.places(time):
+            for place in places_in_time(inner, time):
                 clock_start = time - place.fraction * place.length
                 clock_end = clock_start + place.length
                 if clock_start < -LARGEST or clock_end > LARGEST or place.length < 1:

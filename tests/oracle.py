@@ -20,23 +20,29 @@ mpmath.mp.dps = 60
 
 # The largest numerator and denominator that a factor of `stretch` may need.
 LARGEST = 2**31 - 1
-# The fraction of a step is stored in float32, and is below 1.
-ROUNDING = Fraction(1, 2**24)
-# A device counts laps that have a fraction of a step in floats.
-DRIFT = Fraction(1, 2**22)
+# The error of a fraction of a step as it is stored.
+ROUNDINGS = {np.float32: Fraction(1, 2**24), np.float64: Fraction(1, 2**48)}
+# A device counts laps that have a fraction of a step in floats: an error of this part
+# of the count, as far as floats hold the count.
+DRIFT = Fraction(1, 2**23)
+LAST_OF_DRIFT = 2**24
 
 _dtype: Any = np.float32
 
 
 @contextlib.contextmanager
 def in_float64():
-    """Rates and exponents are stored in float64, as under x64."""
+    """Rates, exponents and fractions of steps are stored in float64, as under x64."""
     global _dtype
     _dtype = np.float64
     try:
         yield
     finally:
         _dtype = np.float32
+
+
+def rounding() -> Fraction:
+    return ROUNDINGS[_dtype]
 
 
 def exact(number) -> mpmath.mpf:
@@ -80,8 +86,13 @@ class Phase:
         return self.init_value * self.end_value < 0
 
 
-class OutOfTimeError(ValueError):
-    """An endless schedule would be read beyond its own step 2**31 - 1."""
+class NotPromisedError(ValueError):
+    """No value is promised.
+
+    An endless schedule would be read beyond its own step 2**31 - 1, or beyond its step
+    2**24 if a lap has a fraction of a step. Or a staircase reads a schedule where a
+    boundary was rounded to either side.
+    """
 
 
 class Place(NamedTuple):
@@ -123,7 +134,7 @@ class Schedule:
     def read(self, time: Fraction) -> list[Place]:
         """The places at a time that another clock tells."""
         if self.end is None and time > LARGEST:
-            raise OutOfTimeError
+            raise NotPromisedError
         return self.places(max(time, Fraction(0)))
 
     def locate(self, time: Fraction) -> Place:
@@ -154,7 +165,7 @@ class Schedule:
 
     def slack(self, boundary: Fraction) -> Fraction:
         """By how many steps roundings of time may have moved a boundary, at most."""
-        before = max(boundary - ROUNDING, Fraction(0))
+        before = max(boundary - rounding(), Fraction(0))
         return max(self.locate(time).slack for time in (before, boundary))
 
     def restarts(self, limit: Fraction | int) -> list[Fraction]:
@@ -164,15 +175,15 @@ class Schedule:
 
 
 def is_stored(time: Fraction) -> bool:
-    """Whether float32 holds the fraction of a step."""
-    return (time / ROUNDING).denominator == 1
+    """Whether a float of the dtype holds the fraction of a step."""
+    return (time / rounding()).denominator == 1
 
 
 def moved(places: list[Place], by: Fraction) -> list[Place]:
     """The places of a schedule whose start was rounded when it was stored."""
     if is_stored(by):
         return places
-    return [x._replace(rounded=True, slack=x.slack + ROUNDING) for x in places]
+    return [x._replace(rounded=True, slack=x.slack + rounding()) for x in places]
 
 
 class Part(Schedule):
@@ -183,7 +194,7 @@ class Part(Schedule):
 
     def places(self, time):
         fraction = min(max(time / self.end, Fraction(0)), Fraction(1))
-        slack = ROUNDING if self.rounded else Fraction(0)
+        slack = rounding() if self.rounded else Fraction(0)
         return [Place(self.phase, fraction, self.end, self.rounded, slack)]
 
     def boundaries(self, limit, start=0):
@@ -212,8 +223,10 @@ class Join(Schedule):
         places = self._places_in_lap(since)
         if self.lap.denominator == 1:
             return places
+        if time > LAST_OF_DRIFT:
+            raise NotPromisedError
         # The length of a lap may have been rounded, and each lap adds to the error.
-        of_laps = 0 if is_stored(self.lap) else (laps + 1) * ROUNDING
+        of_laps = 0 if is_stored(self.lap) else (laps + 1) * rounding()
         return [
             place._replace(
                 rounded=True,
@@ -304,7 +317,7 @@ class Stretch(Schedule):
             place._replace(
                 length=place.length * self.factor,
                 rounded=True,
-                slack=place.slack * self.factor + ROUNDING,
+                slack=place.slack * self.factor + rounding(),
                 drift=place.drift * self.factor,
             )
             for place in places
@@ -323,7 +336,13 @@ class Staircase(Schedule):
         self.end = None if end is None else Fraction(-(-end // 1) * every)
 
     def places(self, time):
-        return self.schedule.places(Fraction(time // self.every))
+        step = Fraction(time // self.every)
+        places = self.schedule.read(step)
+        near = 16 * rounding()
+        if any(place.rounded for place in places):
+            if self.schedule.boundaries(step + near, step - near):
+                raise NotPromisedError
+        return places
 
     def boundaries(self, limit, start=0):
         first, last = (-(-Fraction(time) // self.every) for time in (start, limit))

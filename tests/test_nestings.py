@@ -4,6 +4,7 @@ What is allowed is the table in docs/numerics.md. A nesting that fails is shrunk
 shown as a line of Python, in which `oc` is the package.
 """
 
+import ast
 import copy
 import itertools
 import json
@@ -33,10 +34,12 @@ NEAR = Fraction(1, 2**20)
 TINY = float(np.finfo(np.float32).tiny)
 # Units in the last place that the contract allows, and those of the larger end if the
 # phase is bent or on a clock that is not whole.
-DEVICE, BENT = 8, 16
+DEVICE, BENT, BENT_64 = 8, 16, 64
 
 ALL: Any = list(hypothesis.HealthCheck)
 few = hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=ALL)
+many = hypothesis.settings(few, max_examples=2_500)
+thorough = pytest.mark.thorough
 
 
 # --- The package and the exact schedule, built by the same code ---
@@ -113,32 +116,42 @@ def units(number: float, dtype: Any) -> float:
     return float(np.spacing(dtype(max(abs(number), TINY))))
 
 
-def allowance(place: oracle.Place, dtype: Any) -> tuple[Any, Any]:
-    """How far the value of one phase may be from the exact one: device and host."""
+def allowance(
+    place: oracle.Place, count: int, dtype: Any, more: int
+) -> tuple[Any, Any]:
+    """How far the value of one phase may be from the exact one: device and host.
+
+    `more` times the slack of a known time is that of a traced one.
+    """
     phase, value = place.phase, float(place.value)
-    is_larger = phase.is_bent or place.rounded or phase.changes_sign
+    is_rounded = place.rounded or more > 1
+    is_larger = phase.is_bent or is_rounded or phase.changes_sign
     scale = phase.larger_end if is_larger else value
-    number = BENT if phase.is_bent or place.rounded else DEVICE
+    number = BENT if phase.is_bent or is_rounded else DEVICE
     if dtype == np.float64:
-        number = 64 if phase.is_bent else number
+        number = BENT_64 if phase.is_bent else number
+    # The host keeps times in double precision.
+    slack = more * place.slack + (Fraction(count, 2**52) if is_rounded else 0)
     of_time = [mpmath.mpf(0), mpmath.mpf(0)]
-    for k, steps in enumerate((place.slack + place.drift, place.slack)):
+    for k, steps in enumerate((slack + place.drift, slack)):
         if steps and place.length:
             moved = (place.fraction + sign * steps / place.length for sign in (-1, 1))
-            inside = (Fraction(min(max(x, 0), 1)) for x in moved)
+            inside = (min(max(fraction, 0), 1) for fraction in moved)
             of_time[k] = max(abs(phase.value(x) - place.value) for x in inside)
     host = units(value, dtype) + 8 * units(phase.larger_end, np.float64)
     return number * units(scale, dtype) + of_time[0], host + of_time[1]
 
 
-def truth_at(exact: oracle.Schedule, count: int, dtype: Any) -> tuple[Any, ...]:
+def truth_at(
+    exact: oracle.Schedule, count: int, dtype: Any, more: int = 1
+) -> tuple[Any, ...]:
     places = exact.places(Fraction(max(count, 0)))
     value = mpmath.fprod(place.value for place in places)
     errors = []
     for which in (0, 1):
         error, so_far = mpmath.mpf(0), mpmath.mpf(1)
         for place in places:
-            allowed = allowance(place, dtype)[which]
+            allowed = allowance(place, max(count, 0), dtype, more)[which]
             error = error * (abs(place.value) + allowed) + abs(so_far) * allowed
             so_far *= place.value
         # Each product is rounded; the host multiplies in double precision.
@@ -153,25 +166,28 @@ def truth_at(exact: oracle.Schedule, count: int, dtype: Any) -> tuple[Any, ...]:
         *errors,
         is_single and places[0].fraction in (0, 1),
         *(bounds if is_single else (-np.inf, np.inf)),
-        is_unclear(exact, count, places),
+        is_unclear(exact, count, more),
     )
 
 
-def is_in_time(exact: oracle.Schedule, count: int) -> bool:
-    """Whether no schedule within is read beyond its own step 2**31 - 1."""
+def is_promised(exact: oracle.Schedule, time: Fraction) -> bool:
+    """Whether the schedules within are read where the contract holds."""
     try:
-        exact.places(Fraction(max(count, 0)))
-    except oracle.OutOfTimeError:
+        exact.places(time)
+    except oracle.NotPromisedError:
         return False
     return True
 
 
-def is_unclear(exact: oracle.Schedule, count: int, places: list[oracle.Place]) -> bool:
-    window = max(count - 1, 0)
-    for time in exact.boundaries(count + 2, window):
-        sides = exact.places(time), exact.places(max(time - NEAR / 2, Fraction(0)))
-        slack = max(x.slack + x.drift for side in sides for x in side)
-        if not slack or abs(time - count) > max(slack, NEAR):
+def is_unclear(exact: oracle.Schedule, count: int, more: int) -> bool:
+    for time in exact.boundaries(count + 2, max(count - 1, 0)):
+        before = max(time - NEAR / 2, Fraction(0))
+        if not (is_promised(exact, time) and is_promised(exact, before)):
+            return True
+        sides = exact.places(time), exact.places(before)
+        slack = max(more * x.slack + x.drift for side in sides for x in side)
+        # Stretches multiply the distance at which a time is stored as whole.
+        if not slack or abs(time - count) > max(slack, 16 * NEAR):
             continue
         # What is whole stays whole, unless its error was multiplied.
         if time != count or slack > NEAR / 2:
@@ -179,9 +195,11 @@ def is_unclear(exact: oracle.Schedule, count: int, places: list[oracle.Place]) -
     return False
 
 
-def truth_of(exact: oracle.Schedule, counts: list[int], dtype: Any) -> Truth:
-    counts = [count for count in counts if is_in_time(exact, count)]
-    rows = [truth_at(exact, count, dtype) for count in counts]
+def truth_of(
+    exact: oracle.Schedule, counts: list[int], dtype: Any = np.float32, more: int = 1
+) -> Truth:
+    counts = [count for count in counts if is_promised(exact, Fraction(max(count, 0)))]
+    rows = [truth_at(exact, count, dtype, more) for count in counts]
     begins = [True]
     for before, count in itertools.pairwise(counts):
         is_far = count - before > 9
@@ -261,7 +279,7 @@ def padded(counts: Any) -> np.ndarray:
 
 def check_on_the_host(nesting: Nesting, both: Both, seed: int) -> Truth:
     schedule, exact = both
-    truth = truth_of(exact, chosen_counts(exact, random.Random(seed)), np.float32)
+    truth = truth_of(exact, chosen_counts(exact, random.Random(seed)))
     values = np.array([schedule(int(count)) for count in truth.counts])
     assert values.dtype == np.float32
     assert_agrees(truth, values, truth.host, "host")
@@ -315,6 +333,87 @@ def check(nesting: Nesting, *, compiled: bool = False) -> None:
     check_on_the_device(both, truth, compiled=compiled)
 
 
+# --- Built in float64, or of traced numbers ---
+
+
+def check_in_float64(nesting: Nesting) -> None:
+    """Under x64, on the host and on the device."""
+    hypothesis.assume(nestings.is_in_range(nesting.exact))
+    with oracle.in_float64():
+        both = both_of(nesting)
+        counts = chosen_counts(both.exact, random.Random(0))
+        truth = truth_of(both.exact, counts, np.float64)
+    values = np.array([both.schedule(int(count)) for count in truth.counts])
+    assert values.dtype == np.float64
+    assert_agrees(truth, values, truth.device, "host")
+    check_copies(both.schedule)
+    with jax.disable_jit():
+        kept = jax.device_put(both.schedule)
+        values = kept(padded(truth.counts))
+    assert values.dtype == np.float64
+    assert_agrees(truth, values, truth.device, "argument")
+
+
+class Literals(ast.NodeTransformer):
+    """Puts `numbers[0]`, `numbers[1]`, ... in place of the numbers of a nesting.
+
+    What a traced number may round in another way stays as it is.
+    """
+
+    kept = ("num_cycles", "cycle_steps_factor", "pct_start")
+
+    def __init__(self) -> None:
+        self.numbers: list[Any] = []
+
+    def visit_keyword(self, node: ast.keyword) -> Any:
+        return node if node.arg in self.kept else self.generic_visit(node)
+
+    def visit_List(self, node: ast.List) -> Any:
+        return node
+
+    def visit_Constant(self, node: ast.Constant) -> Any:
+        if not isinstance(node.value, int | float):
+            return node
+        stored = np.int32 if isinstance(node.value, int) else np.float32
+        self.numbers.append(stored(node.value))
+        return ast.parse(f"numbers[{len(self.numbers) - 1}]", mode="eval").body
+
+
+def check_traced(nesting: Nesting) -> None:
+    """Built of traced numbers within a compiled function, and what that returned."""
+    literals = Literals()
+    tree = literals.visit(ast.parse(nesting.code, mode="eval"))
+    code = compile(ast.fix_missing_locations(tree), "nesting", "eval")
+    rounded = [x.item() for x in literals.numbers]
+    exact = eval(code, {"oc": oracle, "numbers": rounded})
+    hypothesis.assume(nestings.is_in_range(exact))
+    counts = chosen_counts(exact, random.Random(0))
+    truth = truth_of(exact, counts, more=8)
+
+    @jax.jit
+    def built(numbers, counts):
+        schedule = eval(code, {"oc": oc, "numbers": numbers})
+        return schedule, schedule(counts)
+
+    schedule, values = jax.device_get(built(literals.numbers, padded(truth.counts)))
+    # A boundary that was moved by a rounding is not met to the bit, and the value that
+    # an edit begins with is one that the device computed.
+    loose = truth._replace(
+        ends=np.zeros_like(truth.ends),
+        lowest=truth.lowest - truth.device,
+        highest=truth.highest + truth.device,
+    )
+    assert_agrees(loose, values, truth.device, "traced")
+    values = np.array([schedule(int(count)) for count in truth.counts])
+    assert_agrees(loose, values, truth.device, "traced, then on the host")
+    text = json.dumps(schedule.to_dict())
+    assert oc.Schedule.from_dict(json.loads(text)) == schedule
+    assert pickle.loads(pickle.dumps(schedule)) == schedule
+    str(schedule)
+
+
+# --- The tests ---
+
 any_length = pytest.mark.parametrize("kind", LIMITS)
 
 
@@ -323,3 +422,47 @@ any_length = pytest.mark.parametrize("kind", LIMITS)
 @hypothesis.given(data=st.data())
 def test_a_random_nesting_agrees_with_exact_arithmetic(kind, data):
     check(data.draw(nestings.nestings(LIMITS[kind])))
+
+
+@hypothesis.settings(few, max_examples=6)
+@hypothesis.given(nestings.nestings(LIMITS["short"]))
+def test_a_random_nesting_agrees_compiled(nesting):
+    check(nesting, compiled=True)
+
+
+@hypothesis.settings(few, max_examples=40)
+@hypothesis.given(nestings.nestings(LIMITS["long"]))
+def test_a_random_nesting_agrees_in_float64(x64, nesting):
+    check_in_float64(nesting)
+
+
+@hypothesis.settings(few, max_examples=6)
+@hypothesis.given(nestings.nestings(LIMITS["short"], depth=2))
+def test_a_random_nesting_of_traced_numbers_agrees(nesting):
+    check_traced(nesting)
+
+
+@thorough
+@any_length
+@many
+@hypothesis.given(data=st.data())
+def test_many_nestings_agree_with_exact_arithmetic(kind, data):
+    check(data.draw(nestings.nestings(LIMITS[kind])))
+
+
+@thorough
+@any_length
+@hypothesis.settings(many, max_examples=200)
+@hypothesis.given(data=st.data())
+def test_many_nestings_agree_compiled_and_of_traced_numbers(kind, data):
+    nesting = data.draw(nestings.nestings(LIMITS[kind], depth=2))
+    check(nesting, compiled=True)
+    check_traced(nesting)
+
+
+@thorough
+@any_length
+@hypothesis.settings(many, max_examples=2_000)
+@hypothesis.given(data=st.data())
+def test_many_nestings_agree_in_float64(x64, kind, data):
+    check_in_float64(data.draw(nestings.nestings(LIMITS[kind])))

@@ -1,0 +1,557 @@
+"""Inputs that once failed, with their right values; and hostile input of every kind.
+
+What is checked elsewhere at length is here once, as it was reported.
+"""
+
+import copy
+import decimal
+import json
+import math
+import pickle
+from fractions import Fraction
+from typing import Any
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from programs import inject
+from reference import cosine, joined, ulps
+
+import optax_cosine as oc
+
+LARGEST = 2**31 - 1
+ENDLESS = oc.cosine_restarts_schedule(1.0, 10)
+DECAY = oc.cosine_annealing_schedule(0.1, 100)
+
+
+def through_json(schedule: Any) -> Any:
+    return oc.Schedule.from_dict(json.loads(json.dumps(schedule.to_dict())))
+
+
+def on_both(schedule: Any, counts: Any) -> tuple[list[float], list[float]]:
+    host = [float(schedule(count)) for count in counts]
+    return host, schedule(np.array(counts, np.int32)).tolist()
+
+
+# --- Numbers ---
+
+
+@pytest.mark.parametrize("exponent", [0.1, 0.25, 0.3, 0.5])
+@pytest.mark.parametrize("time_exponent", [2.0, 0.5, 3.0])
+@pytest.mark.parametrize("steps", [100_000, 20_000_000])
+def test_an_exponent_of_a_bent_clock_keeps_the_digits_near_the_end(
+    exponent, time_exponent, steps
+):
+    bends = {"exponent": exponent, "time_exponent": time_exponent}
+    schedule = oc.cosine(0.1, 0.0, steps=steps, **bends)
+    exact = joined(cosine(0.1, 0.0, steps, exponent, time_exponent))
+    counts = steps - np.arange(40, dtype=np.int32)
+    for count, value in zip(counts.tolist(), schedule(counts), strict=True):
+        assert ulps(value, exact(count), 0.1) <= 16
+        assert ulps(schedule(count), exact(count), 0.1) <= 1
+
+
+def test_a_rate_near_the_end_of_a_bent_clock_is_the_exact_one():
+    schedule = oc.cosine(0.1, 0.0, steps=100_000, exponent=0.25, time_exponent=2.0)
+    np.testing.assert_allclose(schedule(np.int32(99_999)), 5.6050e-4, rtol=1e-5)
+
+
+def test_a_slow_speedup_restarts_at_its_steps():
+    fast = oc.stretch(oc.cosine_restarts_schedule(1.0, 44, num_cycles=9), 0.1)
+    host, device = on_both(oc.stretch(fast, 100), range(0, 9 * 440, 440))
+    assert host == device == [1.0] * 9
+
+
+def test_an_extension_of_a_schedule_that_ends_between_steps_ends_at_its_step():
+    schedule = oc.stretch(oc.cosine_annealing_schedule(0.1, 997), 0.7)
+    assert oc.extend(schedule, at_step=100, total_steps=1234).total_steps == 1234
+
+
+@pytest.mark.parametrize("numbers", [(100, 200), (150, 200), (200, 100), (0, 0)])
+def test_a_traced_extension_that_makes_no_sense_is_a_schedule(numbers):
+    extended = jax.jit(lambda a, b: oc.extend(DECAY, at_step=a, total_steps=b))
+    schedule = extended(*numbers)
+    assert through_json(schedule) == schedule
+    assert schedule.total_steps >= 1
+    host, device = on_both(jax.device_get(schedule), range(0, 300, 7))
+    np.testing.assert_allclose(host, device, rtol=1e-6, atol=1e-9)
+
+
+def test_an_extension_of_less_than_a_step_comes_back_through_json():
+    rest = oc.extend(oc.linear(1.0, 0.0, steps=2.5), at_step=2, total_steps=30)
+    assert rest.total_steps == 30
+    assert through_json(rest) == rest
+
+
+def test_under_x64_a_state_keeps_its_dtypes_and_a_stretch_comes_back(x64):
+    number = oc.constant(np.float32(0.1), steps=1)
+    state = inject(optax.sgd, learning_rate=number).init(jnp.ones(1))
+    after = oc.set_schedules(state, learning_rate=DECAY)
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(state)]
+    assert [leaf.dtype for leaf in jax.tree.leaves(after)] == dtypes
+    stretched = jax.jit(lambda factor: oc.stretch(ENDLESS, factor))(1.1)
+    assert through_json(stretched)(33) == stretched(33)
+
+
+@pytest.mark.parametrize("factor", [2.0, 3.0, 7.0])
+@pytest.mark.parametrize("first", [1, 10, 977])
+def test_cycles_of_a_traced_whole_factor_are_exact(first, factor):
+    number = int(math.log(LARGEST / first / 2, factor))
+    build = oc.cosine_restarts_schedule
+    numbers = {"num_cycles": number, "cycle_steps_factor": factor}
+    traced = jax.jit(lambda x: build(1.0, first, **numbers | {"cycle_steps_factor": x}))
+    assert traced(factor) == build(1.0, first, **numbers)
+
+
+def test_an_end_past_the_last_step_is_refused_by_every_combination():
+    long = oc.linear(1.0, 0.0, steps=2**30)
+    for build in (
+        lambda: oc.stretch(long, 3.0),
+        lambda: oc.join(long, long),
+        lambda: oc.shift(long, -(2**30)),
+        lambda: oc.splice(ENDLESS, 2**30, long),
+    ):
+        with pytest.raises(ValueError, match=r"must end by step 2\*\*31 - 1"):
+            build()
+
+
+@pytest.mark.parametrize("every", [3, 2**20])
+def test_a_staircase_may_outlast_the_counts(every):
+    long = oc.cosine_restarts_schedule(1.0, 10, cycle_steps_factor=2)
+    stairs = oc.staircase(long, every)
+    assert stairs.total_steps == LARGEST
+    for count in (0, every - 1, every, 10 * every, LARGEST - 1, LARGEST):
+        assert stairs(count) == long(count // every)
+        assert stairs(np.int32(count)) == long(np.int32(count // every))
+
+
+def test_products_of_large_values_are_refused():
+    large = oc.constant(1e30, steps=5)
+    for build in (
+        lambda: large * large,
+        lambda: ENDLESS * large * 1e20,
+        lambda: oc.Schedule.from_dict(
+            (ENDLESS * large).to_dict() | {"first": large.to_dict()}
+        ),
+    ):
+        with pytest.raises(ValueError, match=r"at most 1\.7e38 in size.*scale its fac"):
+            build()
+
+
+@pytest.mark.parametrize("combine", [lambda x: x * DECAY, lambda x: DECAY * x])
+def test_combinations_are_nested_as_deep_as_python_copies_them(combine):
+    schedule = ENDLESS
+    for _ in range(64):
+        schedule = combine(schedule)
+    assert pickle.loads(pickle.dumps(schedule)) == copy.deepcopy(schedule) == schedule
+    assert through_json(schedule) == schedule
+    assert eval(repr(schedule), dict(vars(oc))) == schedule
+    assert schedule(5) == ENDLESS(5) * 0.0 or np.isfinite(schedule(5))
+    with pytest.raises(ValueError, match=r"more than 64 combinations .* too deeply"):
+        combine(schedule)
+    too_deep = (ENDLESS * DECAY).to_dict() | {"first": schedule.to_dict()}
+    with pytest.raises(ValueError, match="nested too deeply"):
+        oc.Schedule.from_dict(too_deep)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *(DECAY, ENDLESS, oc.staircase(ENDLESS, 3), oc.shift(ENDLESS, -3)),
+        *(oc.shift(ENDLESS, 0.25), oc.stretch(ENDLESS, 0.3), ENDLESS * DECAY),
+        *(oc.splice(ENDLESS, 5, ENDLESS), oc.staircase(oc.stretch(ENDLESS, 3.0), 2)),
+        oc.extend(oc.staircase(DECAY, 2), at_step=5, total_steps=300),
+    ],
+)
+def test_counts_that_are_not_finite_have_the_obvious_value(schedule):
+    for count in (math.nan, np.float16("nan"), np.array([1.0, math.nan])[1]):
+        assert np.isnan(schedule(count))
+    assert np.isnan(jax.jit(schedule)(jnp.nan))
+    assert np.isnan(jax.jit(lambda s: s(jnp.nan))(schedule))
+    some = np.asarray(schedule(np.array([math.nan, 4.0, math.inf, -math.inf])))
+    assert np.isnan(some[0])
+    expected = [schedule(4), schedule(LARGEST), schedule(0)]
+    np.testing.assert_allclose(some[1:], expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("steps", [0, 0.0])
+def test_all_lengths_traced_to_0_give_one_schedule_on_host_and_device(steps):
+    @jax.jit
+    def build(steps):
+        return oc.join(
+            oc.linear(1.0, 0.5, steps=steps), oc.linear(0.25, 0.0, steps=steps)
+        )
+
+    schedule = jax.device_get(build(steps))
+    host, device = on_both(schedule, [0, 1, 2, 3, LARGEST])
+    assert host == device
+    assert through_json(schedule) == schedule
+
+
+def test_a_traced_wait_between_two_steps_agrees_at_the_last_step():
+    traced = jax.jit(lambda steps: oc.shift(ENDLESS, steps))
+    for steps in (0.25, 2.25, -2.75, 7.0):
+        known, schedule = oc.shift(ENDLESS, steps), jax.device_get(traced(steps))
+        for count in (0, 5, LARGEST - 9, LARGEST):
+            device = np.int32(count)
+            values = [known(device), schedule(count), schedule(device)]
+            np.testing.assert_allclose(values, known(count), rtol=1e-5, atol=1e-6)
+
+
+# --- Counts ---
+
+
+COUNTS: list[Any] = [
+    *(3, True, np.bool_(1), 3.0, np.float16(3), np.float64(3), np.longdouble(3)),
+    *(np.int8(3), np.uint64(3), jnp.bfloat16(3), jnp.int8(3), Fraction(3), [3]),
+    *(
+        (3, 4),
+        [3, 2**40],
+        [3, 10**30, -(10**30)],
+        [[1.5, 2], [3, 2**40]],
+        [Fraction(7)],
+    ),
+    *(np.array(3), np.array([3, 4], np.uint32), np.array([3], ">i8"), np.zeros(0)),
+    *(np.array([3, 10**30], object), [jnp.int32(3), 4], [1.5, 2**31], -5, 2**100, []),
+    *(np.uint64(2**64 - 1), np.longdouble(3.5), [True, 3]),
+]
+
+
+@pytest.mark.parametrize("count", COUNTS, ids=repr)
+def test_a_count_of_any_type_is_read(count):
+    values = np.asarray(DECAY(count))
+    numbers: Any = jax.tree.map(float, count) if isinstance(count, list) else count
+    exact = np.clip(np.asarray(numbers, np.float64), 0, LARGEST)
+    expected = 0.1 * (1 + np.cos(np.pi * np.minimum(exact, 100) / 100)) / 2
+    assert values.shape == expected.shape
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        *("5", b"5", None, decimal.Decimal(5), 1j, np.complex64(1), {}, {1}, ...),
+        *(np.timedelta64(3), np.datetime64("2020"), ["5"], [1, None], [[1, 2], [3]]),
+        *(np.array(["a"]), np.array([1, None]), np.array([1j]), len, DECAY, range),
+        *(jnp.complex64(1), [jnp.complex64(1)]),
+    ],
+    ids=repr,
+)
+def test_what_is_not_a_count_is_refused_by_name(count):
+    with pytest.raises(TypeError, match=r"^count must be a real number"):
+        DECAY(count)
+
+
+def test_a_key_is_not_a_count():
+    with pytest.raises(TypeError, match="count must be a real number, got one of key"):
+        DECAY(jax.random.key(0))
+
+
+def test_a_fraction_beside_a_large_count_costs_it_no_digit():
+    ramp = oc.linear(0.0, 1.0, steps=2**26)
+    counts = [2**24 + 3, 0.5, 2.0**25 + 1.5]
+    values = ramp(np.array(counts))
+    assert values.tolist() == [np.float32(count / 2**26) for count in counts]
+    assert float(ENDLESS(np.array([16_777_220, 0.5]))[0]) == 1.0
+    assert float(ENDLESS(16_777_220.0)) == 1.0
+
+
+# --- Traced numbers ---
+
+
+class Traced:
+    """Every argument of every public function that may be traced."""
+
+    def __init__(self, build: Any, **numbers: Any) -> None:
+        self.build, self.numbers = build, numbers
+
+
+SHAPED = {"exponent": 2.0, "time_exponent": 0.5}
+TRACED = {
+    "cosine": Traced(oc.cosine, init_value=1.0, end_value=0.1, steps=7.5, **SHAPED),
+    "linear": Traced(oc.linear, init_value=1.0, end_value=0.1, steps=7.5, **SHAPED),
+    "constant": Traced(oc.constant, value=0.3, steps=5),
+    "annealing": Traced(
+        oc.cosine_annealing_schedule,
+        **{"init_value": 1.0, "decay_steps": 9, "end_value": 0.1, "exponent": 0.5},
+    ),
+    "warmup": Traced(
+        oc.warmup_cosine_annealing_schedule,
+        **{"peak_value": 1.0, "total_steps": 30, "warmup_steps": 4, "hold_steps": 3},
+        **{"init_value": 0.1, "end_value": 0.1, "exponent": 2.0},
+    ),
+    "one cycle": Traced(
+        oc.cosine_one_cycle_schedule,
+        **{"peak_value": 1.0, "total_steps": 30, "pct_start": 0.3},
+        **{"div_factor": 8.0, "final_div_factor": 64.0},
+    ),
+    "stable": Traced(
+        oc.warmup_stable_decay_schedule,
+        **{"peak_value": 1.0, "total_steps": 30, "warmup_steps": 4, "decay_steps": 9},
+        **{"init_value": 0.1, "end_value": 0.1},
+    ),
+    "restarts": Traced(
+        lambda **x: oc.cosine_restarts_schedule(num_cycles=3, **x),
+        **{"peak_value": 1.0, "cycle_steps": 9, "end_value": 0.1},
+        **{"cycle_warmup_steps": 2, "init_value": 0.1, "cycle_steps_factor": 1.5},
+        **{"peak_factor": 0.5, "end_factor": 0.5},
+    ),
+    "endless": Traced(
+        oc.cosine_restarts_schedule,
+        **{"peak_value": 1.0, "cycle_steps": 9, "end_value": 0.1},
+        **{"cycle_warmup_steps": 2, "init_value": 0.1},
+    ),
+    "listed": Traced(
+        lambda a, b: oc.cosine_restarts_schedule(1.0, [a, 3, b]), a=5, b=6
+    ),
+    "mirrored": Traced(
+        lambda a, b: oc.join(
+            oc.linear(1.0, 0.1, steps=a), oc.cosine(0.1, 1.0, steps=b), after="mirror"
+        ),
+        **{"a": 5.5, "b": 6},
+    ),
+    "splice": Traced(
+        lambda at, a: oc.splice(DECAY, at, oc.linear(1.0, 0.1, steps=a)), at=7, a=9
+    ),
+    "endless splice": Traced(lambda at: oc.splice(ENDLESS, at, ENDLESS), at=7.5),
+    "shift": Traced(lambda by: oc.shift(DECAY, by), by=7),
+    "endless shift": Traced(lambda by: oc.shift(ENDLESS, by), by=-7.25),
+    "stretch": Traced(lambda by: oc.stretch(DECAY, by), by=1.3),
+    "endless stretch": Traced(lambda by: oc.stretch(ENDLESS, by), by=0.7),
+    "product stretch": Traced(lambda by: oc.stretch(ENDLESS * DECAY, by), by=0.7),
+    "staircase": Traced(lambda every: oc.staircase(DECAY, every), every=3),
+    "times": Traced(lambda by: DECAY * by, by=3.0),
+    "over": Traced(lambda by: DECAY / by, by=3.0),
+    "cooldown": Traced(
+        lambda **x: oc.cooldown(DECAY, **x), at_step=9, steps=8, end_value=0.01
+    ),
+    "endless cooldown": Traced(
+        lambda **x: oc.cooldown(ENDLESS, **x), at_step=9, steps=8, end_value=0.01
+    ),
+    "extend": Traced(lambda **x: oc.extend(DECAY, **x), at_step=9, total_steps=80),
+    "stairs extend": Traced(
+        lambda **x: oc.extend(oc.staircase(DECAY, 3), **x), at_step=9, total_steps=80
+    ),
+    "rewarm": Traced(
+        lambda **x: oc.rewarm(DECAY, **x),
+        **{"at_step": 9, "peak_value": 1.0, "warmup_steps": 3, "decay_steps": 9},
+        **{"end_value": 0.1},
+    ),
+}
+HOSTILE = [
+    *(0.0, -0.0, -1.0, -1e-30, 1e-30, 0.5, 1e-45, 3.4e38, -3.4e38, 2.0**31, 2.0**-31),
+    *(math.inf, -math.inf, math.nan, LARGEST, -LARGEST, 16_777_217.0),
+]
+# A rate that is not finite has no finite values.
+RATES = ("init_value", "end_value", "peak_value", "value")
+SOME = np.array([-1, 0, 1, 2, 5, 9, 10, 17, 100, 2**24 + 1, LARGEST], np.int32)
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_no_traced_number_gives_nan_and_host_and_device_agree(name):
+    traced = TRACED[name]
+
+    @jax.jit
+    def built(numbers):
+        schedule = traced.build(**numbers)
+        return schedule, schedule(SOME)
+
+    plain = {name: np.float32(number) for name, number in traced.numbers.items()}
+    for argument in traced.numbers:
+        for value in HOSTILE:
+            is_rate = argument in RATES or name in ("times", "over")
+            if is_rate and math.isnan(value):
+                continue
+            numbers = plain | {argument: np.float32(value)}
+            schedule, values = jax.device_get(built(numbers))
+            case = f"{argument}={value}"
+            assert np.isfinite(values).all(), case
+            # Laps of a fraction of a step drift beyond 2**24.
+            kept = len(SOME) - 2 * (name == "mirrored")
+            values = values[:kept]
+            host = np.array([schedule(count) for count in SOME[:kept].tolist()])
+            scale = float(max(np.abs(values).max(), np.abs(host).max()))
+            np.testing.assert_allclose(
+                host, values, rtol=1e-4, atol=1e-5 * scale, err_msg=case
+            )
+            assert through_json(schedule) == schedule, case
+            assert 0 <= schedule.total_steps, case
+            repr(schedule), str(schedule)
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_a_traced_integer_out_of_range_is_moved_into_it(name):
+    traced = TRACED[name]
+    built = jax.jit(lambda numbers: traced.build(**numbers)(SOME))
+    whole = [key for key, x in traced.numbers.items() if isinstance(x, int)]
+    for argument in whole:
+        for value in (0, -1, -LARGEST, LARGEST):
+            numbers = dict(traced.numbers) | {argument: np.int32(value)}
+            assert np.isfinite(built(numbers)).all(), f"{argument}={value}"
+
+
+# --- JSON ---
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["hold", "repeat", "linear", "cosine", "table", "product"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["whole", "frac", "kind", "x"]), inner)
+    ),
+    max_leaves=6,
+)
+WRITTEN = [
+    oc.join(oc.linear(0.0, 1.0, steps=3), oc.cosine(1.0, 0.0, steps=7.5)).to_dict(),
+    (oc.shift(ENDLESS, -3) * oc.splice(ENDLESS, 2.5, DECAY)).to_dict(),
+    oc.extend(oc.staircase(DECAY, 3), at_step=5, total_steps=400).to_dict(),
+]
+
+
+def places_in(values: Any) -> list[tuple[Any, Any]]:
+    """Every container in a dict, with each of its keys."""
+    keys = [*values] if isinstance(values, dict) else range(len(values))
+    inside = [values[key] for key in keys if isinstance(values[key], dict | list)]
+    return [
+        *((values, key) for key in keys),
+        *(x for y in inside for x in places_in(y)),
+    ]
+
+
+@hypothesis.settings(max_examples=150)
+@hypothesis.given(
+    written=st.sampled_from(WRITTEN), place=st.integers(0, 10**6), value=json_values
+)
+def test_whatever_json_holds_is_a_schedule_or_refused_by_name(written, place, value):
+    changed = copy.deepcopy(written)
+    places = places_in(changed)
+    container, key = places[place % len(places)]
+    container[key] = value
+    try:
+        schedule = oc.Schedule.from_dict(json.loads(json.dumps(changed)))
+    except (TypeError, ValueError) as error:
+        message = str(error)
+        hypothesis.event("refused")
+    else:
+        message = "x" * 30
+        hypothesis.event("read")
+        assert np.isfinite([schedule(count) for count in SOME.tolist()]).all()
+        assert through_json(schedule) == schedule
+    assert len(message) > 20
+
+
+@pytest.mark.parametrize("depth", [70, 300, 1_000, 20_000])
+def test_json_of_any_depth_is_refused_by_name(depth):
+    values: Any = DECAY.to_dict()
+    ends: Any = 1
+    for _ in range(depth):
+        values = {"kind": "product", "first": values, "second": DECAY.to_dict()}
+        ends = [ends]
+    with pytest.raises(ValueError, match="nested too deeply"):
+        oc.Schedule.from_dict(values)
+    with pytest.raises(ValueError, match=r"ends cannot be read|nested too deeply"):
+        oc.Schedule.from_dict(DECAY.to_dict() | {"ends": ends})
+
+
+@pytest.mark.parametrize(
+    ("key", "number"),
+    [
+        *(("init_values", 3.3999999521443642e38), ("init_values", 1e-40)),
+        *(
+            ("exponents", 1.401298464324817e-45),
+            ("exponents", 0.0),
+            ("exponents", -1.0),
+        ),
+        *(("time_exponents", math.inf), ("end_values", math.nan), ("ends", 2**31)),
+        *(("ends", 0), ("end_fracs", 1.0), ("clock_ends", -5), ("ends", -1)),
+    ],
+)
+def test_a_number_that_no_builder_stores_is_refused_by_name(key, number):
+    number = float(np.float32(number)) if isinstance(number, float) else number
+    values = oc.linear(1.0, 0.0, steps=5).to_dict() | {key: [number]}
+    with pytest.raises(ValueError, match=f"^{key}"):
+        oc.Schedule.from_dict(values)
+
+
+# --- Curves, arguments, edits ---
+
+
+def test_a_bent_line_is_shown_as_the_code_that_builds_it():
+    schedule = oc.linear(1.0, 0.0, steps=10, exponent=2.0)
+    assert repr(schedule) == "linear(1.0, 0.0, steps=10, exponent=2.0)"
+    assert eval(repr(schedule), dict(vars(oc))) == schedule
+
+
+def test_a_warmup_of_half_a_step_is_answered_with_round():
+    with pytest.raises(ValueError, match=r"got 19\.5: write round\(19\.5\)"):
+        oc.warmup_cosine_annealing_schedule(1.0, 390, warmup_steps=19.5)
+
+
+def test_a_schedule_is_negated_but_not_added():
+    assert (-ENDLESS)(3) == -ENDLESS(3)
+    for add in (lambda: 1 - ENDLESS, lambda: ENDLESS + 1, lambda: ENDLESS - ENDLESS):
+        with pytest.raises(TypeError, match="not added or subtracted"):
+            add()
+
+
+@pytest.mark.parametrize("after", ["repeat", "mirror"])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [oc.cooldown(oc.linear(1.0, 0.1, steps=9), at_step=2, steps=5)],
+        [oc.shift(oc.linear(1.0, 0.1, steps=9), -0.25), oc.constant(0.5, steps=3)],
+        [oc.stretch(oc.splice(DECAY, 5, DECAY), 1 / 3), oc.linear(0.0, 1.0, steps=2)],
+    ],
+)
+def test_the_code_of_repeated_edits_repeats(parts, after):
+    schedule = oc.join(*parts, after=after)
+    assert eval(repr(schedule), dict(vars(oc))) == schedule
+
+
+def test_the_code_of_a_splice_between_two_steps_can_be_run():
+    for step in (2.5, 2.7, 1 / 3):
+        schedule = oc.splice(ENDLESS, step, ENDLESS)
+        assert eval(repr(schedule), dict(vars(oc))) == schedule
+
+
+@pytest.mark.parametrize("steps", [-0.25, 0.25, -7.75, 1 / 3])
+def test_a_shift_by_a_fraction_comes_back_through_json(steps):
+    schedule = oc.shift(ENDLESS, steps)
+    assert through_json(schedule) == schedule
+    assert eval(repr(schedule), dict(vars(oc))) == schedule
+
+
+def test_twelve_extensions_are_thirteen_phases():
+    schedule = oc.cosine_annealing_schedule(0.1, 1_000)
+    for k in range(1, 13):
+        schedule = oc.extend(schedule, at_step=50 * k, total_steps=1_000 + 100 * k)
+    assert len(schedule.phases) == 13
+    assert len(json.dumps(schedule.to_dict())) < 3_000
+    assert schedule.total_steps == 2_200
+
+
+def test_a_run_that_is_over_is_rewarmed_and_not_extended():
+    over = oc.cosine_annealing_schedule(0.1, 10_000)
+    with pytest.raises(ValueError, match="train on with rewarm"):
+        oc.extend(over, at_step=10_000, total_steps=20_000)
+    again = {"peak_value": 0.1, "warmup_steps": 0, "decay_steps": 10}
+    assert oc.rewarm(over, at_step=10_000, **again)(10_000) == np.float32(0.1)
+
+
+def test_small_results_are_0_as_on_a_device():
+    small = oc.constant(1e-30, steps=5) * 1e-20
+    assert small == oc.constant(0.0, steps=5)
+    assert through_json(small) == small
+    rates = oc.cosine_restarts_schedule(1.0, 5, num_cycles=50, peak_factor=0.1)
+    assert through_json(rates) == rates
+    assert rates(5 * 45) == rates(np.int32(5 * 45)) == 0
