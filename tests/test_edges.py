@@ -381,7 +381,8 @@ def test_no_traced_number_gives_nan_and_host_and_device_agree(name):
             )
             assert through_json(schedule) == schedule, case
             assert 0 <= schedule.total_steps, case
-            repr(schedule), str(schedule)
+            assert repr(schedule)
+            assert str(schedule)
 
 
 @pytest.mark.parametrize("name", TRACED)

@@ -136,7 +136,7 @@ def allowance(
     for k, steps in enumerate((slack + place.drift, slack)):
         if steps and place.length:
             moved = (place.fraction + sign * steps / place.length for sign in (-1, 1))
-            inside = (min(max(fraction, 0), 1) for fraction in moved)
+            inside = (min(max(x, Fraction(0)), Fraction(1)) for x in moved)
             of_time[k] = max(abs(phase.value(x) - place.value) for x in inside)
     host = units(value, dtype) + 8 * units(phase.larger_end, np.float64)
     return number * units(scale, dtype) + of_time[0], host + of_time[1]
