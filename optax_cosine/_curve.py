@@ -25,9 +25,9 @@ from optax_cosine._time import Time, to_doubles
 _TINY_LENGTH = 2.0**-60
 
 
-def half_turn(is_cosine: Numbers, dtype: np.dtype) -> Numbers:
-    """The turn from either end of a row to its middle."""
-    return select(is_cosine, np.array(math.pi / 4, dtype), np.array(0.5, dtype))
+def full_turn(is_cosine: Numbers, dtype: np.dtype) -> Numbers:
+    """The turn from one end of a row to the other."""
+    return select(is_cosine, dtype.type(math.pi / 2), dtype.type(1))
 
 
 def turn_per_step(start: Time, end: Time, is_cosine: Numbers) -> Numbers:
@@ -52,7 +52,7 @@ def turn_per_step(start: Time, end: Time, is_cosine: Numbers) -> Numbers:
     lost_frac = frac - (length - rounded)
     quarter = dtype.type(math.pi / 2)
     lost_of_quarter = dtype.type((math.pi / 2 - float(quarter)) / float(quarter))
-    whole_turn = select(is_cosine, quarter, dtype.type(1))
+    whole_turn = full_turn(is_cosine, dtype)
     lost_of_turn = select(is_cosine, lost_of_quarter, dtype.type(0))
     # Three divisions, each with one use: XLA gives a quotient with two uses a kernel of
     # its own.
@@ -99,10 +99,12 @@ def bend(
         the power.
     """
     unchanged = exponent == 1
-    log = exponent * _log_of_base(weight, is_base)
+    positive = exponent
     if not is_known(exponent):
         # A loader may have filled a table up with zeros, and 0 * log(0) is NaN.
-        log = select(is_base & (weight == 0), lax.full_like(log, -jnp.inf), log)
+        tiny = np.finfo(exponent.dtype).tiny
+        positive = lax.max(exponent, lax.full_like(exponent, tiny))
+    log = positive * _log_of_base(weight, is_base)
     # Both are computed from the power after the selection: as a number of one use, the
     # exponential is computed once.
     power = select(unchanged, select(is_base, weight, complement), jnp.exp(log))

@@ -40,14 +40,14 @@ from optax_cosine._curve import (
     bend,
     clip_value,
     far_weight,
-    half_turn,
+    full_turn,
     one_minus_power,
     one_minus_power_precisely,
     turn_per_step,
 )
 from optax_cosine._node import Clocked, Node, Product, Spliced, dtype_of
 from optax_cosine._table import COSINE, HOLD, MIRROR, REPEAT, Rows, Table
-from optax_cosine._time import LARGEST, Time, add, from_array, maximum, minimum
+from optax_cosine._time import Time, add, from_array, maximum, minimum
 
 Clip: TypeAlias = Callable[[Any, Any, Any], Array]
 
@@ -148,12 +148,13 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
     table = _table.widen_numbers(table)
     now, total = now.astype(dtype), _table.end_of_table(table)
     laps = _completed_laps(now, total, table.after)
+    starts_early = True
     if is_known(table):
         table = _table.drop_empty_rows(table)
-        now, fits_int32 = _limit(_wrap(now, total, laps, table.after), table.rows)
+        starts_early = bool((table.rows.clock_start.whole < 0).any())
+        now = _wrap(now, total, laps, table.after)
         row = _read_known_row(table, now, num_counts)
     else:
-        fits_int32 = False
         # The time in the lap is computed twice. Without the barrier XLA would share it,
         # and on a GPU a value that two kernels share is a kernel of its own.
         again = _wrap(now, total, lax.optimization_barrier(laps), table.after)
@@ -162,8 +163,8 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
     # Whole counts and known numbers have no derivative that a clip could hide.
     has_slope = not (is_known(table) and always(now.frac, 0))
     clip = clip_value if has_slope else lax.clamp
-    elapsed = _steps_between(row.clock_start, now, fits_int32=fits_int32)
-    remaining = _steps_between(now, row.clock_end, fits_int32=fits_int32)
+    elapsed = _elapsed(row, now, starts_early=starts_early)
+    remaining = _remaining(row, now, starts_early=starts_early)
     weight, is_from_start = _weight_of_farther_end(row, elapsed, remaining, clip)
     return _interpolate(row, weight, is_from_start, clip)
 
@@ -301,33 +302,30 @@ def _to_row(rows: Rows) -> _Row:
 # --- From a row to a value ---
 
 
-def _limit(now: Time, rows: Rows) -> tuple[Time, bool]:
-    """A count at which no clock is still running, if `now` is later.
-
-    And whether the distance to all clocks then fits in an int32.
-    """
-    first = int(rows.clock_start.whole.min())
-    if first >= 0:
-        return now, True
-    latest = int(max(rows.clock_end.whole.max(), rows.end.whole.max())) + 1
-    if latest - first > LARGEST:
-        return now, False
-    if not always(now.frac, 0):
-        # In a lap with a fraction of a step, the time is not normalized.
-        carry = jnp.floor(now.frac)
-        now = Time(now.whole + carry.astype(np.int32), now.frac - carry)
-    return Time(lax.min(now.whole, np.int32(latest)), now.frac), True
+def _elapsed(row: _Row, now: Time, *, starts_early: bool) -> Numbers:
+    """The steps since the clock of the row started, exact up to 2**24 steps."""
+    whole, frac = now.whole - row.clock_start.whole, now.frac - row.clock_start.frac
+    steps = whole.astype(frac.dtype)
+    if starts_early:
+        # If the clock starts before step 0, the difference may exceed int32. The
+        # wrapped difference, read as a uint32, is right.
+        size = whole.astype(np.uint32).astype(frac.dtype)
+        steps = select(now.whole >= row.clock_start.whole, size, steps)
+    return _add_frac(steps, frac)
 
 
-def _steps_between(start: Time, end: Time, *, fits_int32: bool) -> Numbers:
-    """The difference as a float, exact up to 2**24 steps and monotone beyond."""
-    if fits_int32:
-        return (end - start).to_float()
-    # If a clock starts before step 0, the difference may exceed int32. So the halves
-    # are subtracted, and the difference of the lowest bits is added in float.
-    half = (end.whole >> 1) - (start.whole >> 1)
-    rest, frac = (end.whole & 1) - (start.whole & 1), end.frac - start.frac
-    return 2 * half.astype(frac.dtype) + rest.astype(frac.dtype) + frac
+def _remaining(row: _Row, now: Time, *, starts_early: bool) -> Numbers:
+    """The steps until the clock of the row ends, exact up to 2**24 steps."""
+    end, frac = row.clock_end.whole, row.clock_end.frac - now.frac
+    if starts_early:
+        # A clock that ended before step 0 could take the difference below int32. How
+        # long ago that was does not matter.
+        end = lax.max(end, lax.full_like(end, -1))
+    return _add_frac((end - now.whole).astype(frac.dtype), frac)
+
+
+def _add_frac(steps: Numbers, frac: Numbers) -> Numbers:
+    return steps if always(frac, 0) else steps + frac
 
 
 def _weight_of_farther_end(
@@ -341,7 +339,7 @@ def _weight_of_farther_end(
     near = lax.clamp(lax.full_like(near, 0), near, lax.full_like(near, jnp.inf))
     # A distance of 31 bits may round past the middle of the row, where the sine of XLA
     # changes its formula and may step back.
-    turn, half = near * row.turn_per_step, half_turn(row.is_cosine, near.dtype)
+    turn, half = near * row.turn_per_step, full_turn(row.is_cosine, near.dtype) / 2
     turn = clip(lax.full_like(turn, 0), turn, half)
     if not always(row.time_exponent, 1):
         turn, is_from_start = _bend_time(row, turn, is_from_start)
@@ -362,10 +360,10 @@ def _weight_of_farther_end(
 
 def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, Numbers]:
     """The turn that belongs to a power of the fraction that has elapsed."""
-    full_turn = 2 * half_turn(row.is_cosine, turn.dtype)
+    whole_turn = full_turn(row.is_cosine, turn.dtype)
     # The minimum changes nothing, but it is the one user of the quotient: XLA gives a
     # quotient with several users a kernel of its own.
-    fraction = lax.min(turn / full_turn, lax.full_like(turn, 1))
+    fraction = lax.min(turn / whole_turn, lax.full_like(turn, 1))
     bent, is_from_start = bend(
         fraction,
         1 - fraction,
@@ -373,7 +371,7 @@ def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, N
         row.time_exponent,
         one_minus_power_precisely,
     )
-    bent_turn = bent * full_turn
+    bent_turn = bent * whole_turn
     return select(row.time_exponent == 1, turn, bent_turn), is_from_start
 
 
