@@ -1,13 +1,13 @@
 """Save, stop, resume, and change the schedule of a run: one command, with Orbax.
 
 A small network learns the digits of scikit-learn. The optimizer state holds the
-schedule, so a checkpoint of the state is all there is to save. Run the command, stop it
-with Ctrl-C, run it again: it goes on from the newest checkpoint. To edit the schedule
-of a run that was stopped, say so once; later commands need not say it again:
+schedule, so a checkpoint of the state is all there is to save. Each command goes on
+from the newest checkpoint of the one before, also if that was stopped with Ctrl-C. To
+edit the schedule, say so once; later commands need not say it again:
 
-    python resume.py
+    python resume.py --stop-at 600
+    python resume.py --extend-to 3000 --stop-at 1500
     python resume.py --cooldown-in 100
-    python resume.py --extend-to 3000
 """
 
 import argparse
@@ -51,9 +51,11 @@ def new_run():
 
 
 def edit(opt_state, options):
-    """The state with another schedule, if the command asks for one."""
+    """The state with the schedule that the command asks for."""
     count = oc.get_count(opt_state)
     running = oc.get_schedules(opt_state)["learning_rate"]
+    if count >= running.total_steps:
+        raise SystemExit(f"The run is over: {count} of {running.total_steps} updates.")
     if options.cooldown_in:
         running = oc.cooldown(running, at_step=count, steps=options.cooldown_in)
     if options.extend_to:
@@ -67,22 +69,28 @@ def main():
         "--cooldown-in", type=int, help="updates from now to a rate of 0"
     )
     parser.add_argument("--extend-to", type=int, help="updates of the run in all")
+    parser.add_argument("--stop-at", type=int, help="updates, then stop as if killed")
     parser.add_argument("--out", type=pathlib.Path, default="outputs/resume")
     options = parser.parse_args()
     run = new_run()
     with ocp.CheckpointManager(options.out.absolute()) as manager:
-        if (newest := manager.latest_step()) is not None:
+        newest = manager.latest_step()
+        if newest is not None:
             run = manager.restore(newest, args=ocp.args.StandardRestore(run))
-        run["opt_state"] = edit(run["opt_state"], options)
+        if options.cooldown_in or options.extend_to:
+            if newest is None:
+                parser.error(f"there is no run to edit in {options.out}")
+            run["opt_state"] = edit(run["opt_state"], options)
         running = oc.get_schedules(run["opt_state"])["learning_rate"]
         first, total = int(oc.get_count(run["opt_state"])), running.total_steps
         print(f"from update {first} to {total} on {running!r}")
-        for step in (bar := trange(first, total, initial=first, total=total)):
+        last = min(total, options.stop_at or total)
+        for step in (bar := trange(first, last, initial=first, total=total)):
             rows = np.random.default_rng(step).integers(len(LABELS), size=64)
             run, value = update(run, IMAGES[rows], LABELS[rows])
             rate = optax.tree.get(run["opt_state"], "learning_rate")
             bar.set_postfix_str(f"rate {rate:.2e}, loss {value:.4f}", refresh=False)
-            if (step + 1) % SAVE_EVERY == 0 or step + 1 == total:
+            if (step + 1) % SAVE_EVERY == 0 or step + 1 == last:
                 manager.save(step + 1, args=ocp.args.StandardSave(run))
 
 

@@ -96,8 +96,8 @@ def extend(
         rest = shift(schedule, at_step)
         splice(schedule, at_step, stretch(rest, factor))
 
-    A schedule that has one value throughout, as a number in an optimizer state has, is
-    returned as it is.
+    A schedule that has one value throughout keeps that value until `total_steps`, also
+    if the schedule is over at `at_step`.
 
     Args:
         schedule: A schedule of this library that has an end.
@@ -129,13 +129,12 @@ def extend(
     """
     at_step = check_steps("at_step", at_step, least=0)
     total_steps = check_steps("total_steps", total_steps)
-    node = _on_host_if_known(schedule)
-    has_one_value = is_held_table(node) and _table.is_constant(node)
-    if not has_one_value:
-        _check_rest(node, at_step)
     _check_total(at_step, total_steps)
-    if has_one_value:
-        return schedule
+    node = _on_host_if_known(schedule)
+    if is_held_table(node) and _table.is_constant(node):
+        value = to_schedule(node)(0)
+        return to_schedule(_table.single_row(total_steps, LINEAR, value, value))
+    _check_rest(node, at_step)
     end = end_of(node)
     dtype = end.frac.dtype
     start, total = _time.to_time(at_step, dtype), _time.to_time(total_steps, dtype)

@@ -11,6 +11,7 @@ R = TypeVar("R")
 
 # What arguments of Optax, PyTorch, timm, Keras and transformers are called here.
 _LENGTH = ("total_steps", "decay_steps", "steps", "cycle_steps")
+_RATE = ("peak_value", "init_value", "value")
 _OURS = {
     **dict.fromkeys(["decay_steps", "epochs", "num_decay_steps"], _LENGTH),
     **dict.fromkeys(["num_training_steps", "T_max", "t_initial"], _LENGTH),
@@ -18,7 +19,7 @@ _OURS = {
     **dict.fromkeys(["T_0", "first_decay_steps"], ("cycle_steps",)),
     **dict.fromkeys(["T_mult", "t_mul"], ("cycle_steps_factor",)),
     **dict.fromkeys(["alpha", "eta_min", "min_lr", "min_lr_ratio"], ("end_value",)),
-    **dict.fromkeys(["max_lr", "initial_learning_rate"], ("peak_value", "init_value")),
+    **dict.fromkeys(["max_lr", "initial_learning_rate", "lr", "learning_rate"], _RATE),
     **dict.fromkeys(
         ["num_warmup_steps", "warmup_ratio", "pct_start"], ("warmup_steps",)
     ),
@@ -36,16 +37,27 @@ _NOTES = {
 
 def answer_wrong_keywords(function: Callable[P, R]) -> Callable[P, R]:
     """A keyword of another library is refused with the keyword of this library."""
-    known = inspect.signature(function).parameters
+    parameters = inspect.signature(function).parameters
+    what, known = function.__name__, list(parameters)
+    kinds = [parameter.kind for parameter in parameters.values()]
+    by_position = kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    takes_many = inspect.Parameter.VAR_POSITIONAL in kinds
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         for name in kwargs:
             if name not in known:
                 raise TypeError(
-                    f"{function.__name__} has no argument {name}"
-                    f"{_suggestion(name, list(known))}; it takes {', '.join(known)}."
+                    f"{what} has no argument {name}{_suggestion(name, known)}; it "
+                    f"takes {', '.join(known)}."
                 )
+        if by_position < len(args) <= len(known) and not takes_many:
+            keywords = zip(known[by_position:], args[by_position:], strict=False)
+            more = ", ".join(f"{name}={value!r}" for name, value in keywords)
+            raise TypeError(
+                f"{what} takes {by_position} arguments by position, got {len(args)}: "
+                f"write {more}."
+            )
         return function(*args, **kwargs)
 
     return checked

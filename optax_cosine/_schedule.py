@@ -466,10 +466,19 @@ def _structure(schedule: Schedule) -> str:
     return f"Schedule({', '.join(shown)})"
 
 
+def _how_to_make_a_schedule(value: object) -> str:
+    if isinstance(value, numbers.Real | jax.Array):
+        return f"; a part of one value is constant({value}, steps=...)"
+    if isinstance(value, list | tuple):
+        return "; pass schedules one by one, as in join(*schedules)"
+    return ""
+
+
 def check_schedule(name: str, value: object) -> Node:
     """The node of one schedule of this library."""
     if not isinstance(value, Schedule):
-        raise TypeError(f"{name} must be a schedule of optax_cosine, got {value!r}.")
+        what = f"{value!r}{_how_to_make_a_schedule(value)}"
+        raise TypeError(f"{name} must be a schedule of optax_cosine, got {what}.")
     if shape := _node.batch_shape_of(value.node):
         raise ValueError(
             f"{name} must be one schedule, got a stack of batch shape {shape}: take it "

@@ -209,8 +209,8 @@ def check_not_above(
     low, high = _check_scalar(low_name, low), _check_scalar(high_name, high)
     if high < 0:
         raise ValueError(
-            f"{low_name}={low!r} is above {high_name}={high!r}, which is negative: a "
-            f"schedule that rises is cosine({high!r}, {low!r}, steps=...)."
+            f"{low_name}={low!r} is above {high_name}={high!r}. A learning rate is 0 "
+            f"or more; if a rise is meant, write cosine({high!r}, {low!r}, steps=...)."
         )
     raise ValueError(
         f"{low_name}={low!r} is above {high_name}={high!r}; {low_name} is a rate, not "

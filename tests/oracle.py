@@ -453,7 +453,7 @@ def is_constant(schedule):
 
 def extend(schedule, *, at_step, total_steps):
     if is_constant(schedule):
-        return schedule
+        return constant(schedule.value(0), steps=total_steps)
     factor = Fraction(total_steps - at_step) / (schedule.end - at_step)
     return Splice(schedule, at_step, Stretch(Shift(schedule, at_step), factor))
 

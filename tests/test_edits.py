@@ -446,9 +446,12 @@ def test_all_schedules_of_a_state_are_extended_in_a_loop():
     }
     state = oc.set_schedules(state, **longer)
     read = oc.get_schedules(state)
-    assert read["b2"] == oc.constant(0.95, steps=1)
+    assert read["b2"] == oc.constant(0.95, steps=500)
     assert read["learning_rate"].total_steps == 500
     flat = oc.join(oc.cosine(0.1, 0.1, steps=20), oc.linear(0.1, 0.1, steps=30))
-    assert oc.extend(flat, at_step=60, total_steps=70) == flat
+    longer = oc.extend(flat, at_step=60, total_steps=70)
+    assert longer == oc.constant(0.1, steps=70)
+    totals = jax.jit(lambda total: oc.extend(flat, at_step=60, total_steps=total))
+    assert totals(70) == longer
     with pytest.raises(ValueError, match="total_steps=60 must be above at_step=60"):
         oc.extend(flat, at_step=60, total_steps=60)

@@ -458,6 +458,12 @@ WRONG_KEYWORDS = [
         "total_steps, which counts the warm-?up too; it takes peak_value, total_steps",
     ),
     (
+        warmup,
+        {"lr": 0.1, "total_steps": 100},
+        "warmup_cosine_annealing_schedule has no argument lr: write peak_value; it",
+    ),
+    (oc.linear, {"learning_rate": 0.1}, "no argument learning_rate: write init_value"),
+    (
         one_cycle,
         {"max_lr": 0.1, "total_steps": 100},
         "cosine_one_cycle_schedule has no argument max_lr: write peak_value; it takes",
@@ -522,6 +528,29 @@ WRONG_KEYWORDS = [
 def test_a_keyword_of_another_library_is_answered_with_ours(build, arguments, message):
     with pytest.raises(TypeError, match=message):
         build(**arguments)
+
+
+BY_POSITION = [
+    (
+        lambda: oc.linear(0, 1, 5),
+        r"takes 2 arguments by position, got 3: write steps=5",
+    ),
+    (lambda: warmup(0.1, 100, 10, 5), "got 4: write warmup_steps=10, hold_steps=5"),
+    (lambda: oc.extend(COSINE, 5, 20), r"got 3: write at_step=5, total_steps=20\.$"),
+]
+
+
+@pytest.mark.parametrize(("build", "message"), BY_POSITION)
+def test_what_is_no_positional_argument_is_answered_with_its_name(build, message):
+    with pytest.raises(TypeError, match=message):
+        build()
+
+
+def test_what_is_joined_is_answered_with_how_to_make_it_a_schedule():
+    with pytest.raises(TypeError, match=r"a part of one value is constant\(0\.1, ste"):
+        oc.join(0.1, COSINE)
+    with pytest.raises(TypeError, match=r"one by one, as in join\(\*schedules\)"):
+        oc.join([COSINE, COSINE])
 
 
 SUGGESTING = [

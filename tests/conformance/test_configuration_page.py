@@ -18,10 +18,10 @@ def test_the_code_of_the_page_runs(tmp_path):
     text = PAGE.read_text()
     blocks = re.findall(r"^```(python|yaml)\n(.*?)^```$", text, re.M | re.S)
     names = {"folder": tmp_path, "__name__": __name__}
+    files = iter(re.findall(r"`(\w+\.yaml)`", text))
     for language, block in blocks:
         if language == "yaml":
-            # Each block of Python reads the file that is shown above it.
-            (tmp_path / "config.yaml").write_text(block)
+            (tmp_path / next(files)).write_text(block)
         else:
             assert "assert " in block
             exec(compile(block, PAGE.name, "exec"), names)

@@ -99,13 +99,23 @@ def test_a_run_goes_on_where_it_was_stopped_and_edits_are_kept(tmp_path):
     assert again == (total, total, curve)
 
 
-def test_a_run_is_extended_once(tmp_path):
-    interrupt_at(tmp_path, 200)
-    job = run("resume", "--extend-to", 2_300, folder=tmp_path)
-    first, total, curve = started_from(job)
-    assert curve == oc.extend(PLANNED, at_step=first, total_steps=2_300)
-    assert total == 2_300
-    assert started_from(run("resume", folder=tmp_path)) == (total, total, curve)
+def test_a_run_is_extended_once_and_stops_where_it_is_told_to(tmp_path):
+    job = run("resume", "--stop-at", 250, folder=tmp_path)
+    assert started_from(job) == (0, 2_000, PLANNED)
+    job = run("resume", "--extend-to", 2_300, "--stop-at", 350, folder=tmp_path)
+    curve = oc.extend(PLANNED, at_step=250, total_steps=2_300)
+    assert started_from(job) == (250, 2_300, curve)
+    assert started_from(run("resume", folder=tmp_path)) == (350, 2_300, curve)
+    assert started_from(run("resume", folder=tmp_path)) == (2_300, 2_300, curve)
+    job = run("resume", "--cooldown-in", 9, folder=tmp_path)
+    assert job.returncode == 1
+    assert "The run is over: 2300 of 2300 updates." in job.stderr
+
+
+def test_a_run_that_was_never_started_is_not_edited(tmp_path):
+    job = run("resume", "--cooldown-in", 9, folder=tmp_path)
+    assert job.returncode == 2
+    assert "there is no run to edit in outputs/resume" in job.stderr
 
 
 # --- multi_host.py ---
