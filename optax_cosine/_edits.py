@@ -129,12 +129,14 @@ def extend(
     """
     at_step = check_steps("at_step", at_step, least=0)
     total_steps = check_steps("total_steps", total_steps)
-    _check_total(at_step, total_steps)
     node = _on_host_if_known(schedule)
-    if is_held_table(node) and _table.is_constant(node):
+    has_one_value = is_held_table(node) and _table.is_constant(node)
+    if not has_one_value:
+        _check_rest(node, at_step)
+    _check_total(at_step, total_steps)
+    if has_one_value:
         value = to_schedule(node)(0)
         return to_schedule(_table.single_row(total_steps, LINEAR, value, value))
-    _check_rest(node, at_step)
     end = end_of(node)
     dtype = end.frac.dtype
     start, total = _time.to_time(at_step, dtype), _time.to_time(total_steps, dtype)

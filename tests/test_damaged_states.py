@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from programs import inject
+from sweeps import sweep
 
 import optax_cosine as oc
 
@@ -109,7 +110,7 @@ def halved(tree: Any, dtype: Any) -> Any:
     )
 
 
-dtypes = pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+dtypes = sweep("dtype", [jnp.float16, jnp.bfloat16], [jnp.bfloat16])
 # Numbers that float16 does not hold.
 LARGE = {
     "a large number": oc.constant(1e6, steps=1),

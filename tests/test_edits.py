@@ -38,7 +38,7 @@ SCHEDULES: dict[str, Any] = {
 }
 schedules = pytest.mark.parametrize("name", SCHEDULES)
 steps = pytest.mark.parametrize("at_step", STEPS)
-some_steps = sweep("at_step", STEPS, [0, 17, 60])
+some_steps = sweep("at_step", STEPS, [17])
 
 
 def cooled(schedule, at_step) -> Any:
@@ -103,7 +103,7 @@ def test_the_future_is_that_of_the_formula(name, at_step):
 
 
 @schedules
-@pytest.mark.parametrize("at_step", [0, 3, 17, 40])
+@sweep("at_step", [0, 3, 17, 40], [3, 40])
 @sweep("total_steps", [41, 59, 133, 1_000_000, 2**29 - 1], [59, 2**29 - 1])
 def test_the_rest_is_stretched_to_the_new_end(name, at_step, total_steps):
     schedule = SCHEDULES[name]
@@ -166,7 +166,7 @@ def test_the_extension_of_a_schedule_that_ends_between_steps_ends_at_its_step():
 
 
 @schedules
-@sweep("at_step", STEPS, [17, 75])
+@sweep("at_step", STEPS, [17])
 def test_a_schedule_may_be_rewarmed_without_a_warmup(name, at_step):
     schedule = SCHEDULES[name]
     edited = oc.rewarm(
@@ -248,44 +248,6 @@ def test_at_step_and_the_schedule_may_be_traced(name, edit):
             # What cannot be refused keeps the past.
             assert (traced[:at_step] == np.asarray(schedule(COUNTS))[:at_step]).all()
     assert values._cache_size() == 1
-
-
-EDITS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "cooldown": (oc.cooldown, {"at_step": 30, "steps": 20, "end_value": 0.001}),
-    "extend": (oc.extend, {"at_step": 30, "total_steps": 90}),
-    "rewarm": (
-        oc.rewarm,
-        {"at_step": 30, "peak_value": 0.2, "warmup_steps": 5, "decay_steps": 15}
-        | {"end_value": 0.01},
-    ),
-}
-ARGUMENTS = [(edit, name) for edit, (_, names) in EDITS.items() for name in names]
-OUT_OF_RANGE = [
-    *(0, -1, 60, 2**31 - 1, -(2**31) + 1, 0.0, -0.5, 0.25, 2.5, 1e-30, 1e30),
-    *(math.inf, -math.inf, math.nan),
-]
-
-
-@sweep("kind", ["warm-up", "product"], ["warm-up"])
-@pytest.mark.parametrize(("edit", "name"), ARGUMENTS)
-def test_no_traced_number_gives_nan_and_host_and_device_agree(edit, name, kind):
-    function, numbers = EDITS[edit]
-    schedule = SCHEDULES[kind]
-    build = jax.jit(lambda x: function(schedule, **(numbers | {name: x})))
-    counts = np.array([-1, *range(100), 1_000, LARGEST], np.int64)
-    for number in OUT_OF_RANGE:
-        if name.endswith("value") and not abs(number) < 1e38:
-            continue  # A rate that is not finite is the user's, and shows.
-        edited = build(number)
-        values = np.asarray(edited(counts))
-        assert np.isfinite(values).all(), number
-        on_host = jax.device_get(edited)
-        expected = np.array([on_host(int(count)) for count in counts])
-        # 16 ulp of the larger end.
-        tolerance = 16 * 2**-24 * np.abs(expected).max()
-        np.testing.assert_allclose(
-            values, expected, rtol=2e-6, atol=tolerance, err_msg=str(number)
-        )
 
 
 def test_traced_numbers_that_make_no_sense_never_give_nan():

@@ -37,8 +37,8 @@ TINY = float(np.finfo(np.float32).tiny)
 DEVICE, BENT, BENT_64 = 8, 16, 64
 
 ALL: Any = list(hypothesis.HealthCheck)
-few = hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=ALL)
-many = hypothesis.settings(few, max_examples=2_500)
+few = hypothesis.settings(max_examples=25, deadline=None, suppress_health_check=ALL)
+many = hypothesis.settings(few, max_examples=1_000)
 thorough = pytest.mark.thorough
 
 
@@ -430,7 +430,7 @@ def test_a_random_nesting_agrees_compiled(nesting):
     check(nesting, compiled=True)
 
 
-@hypothesis.settings(few, max_examples=40)
+@few
 @hypothesis.given(nestings.nestings(LIMITS["long"]))
 def test_a_random_nesting_agrees_in_float64(x64, nesting):
     check_in_float64(nesting)
@@ -452,7 +452,7 @@ def test_many_nestings_agree_with_exact_arithmetic(kind, data):
 
 @thorough
 @any_length
-@hypothesis.settings(many, max_examples=200)
+@hypothesis.settings(many, max_examples=100)
 @hypothesis.given(data=st.data())
 def test_many_nestings_agree_compiled_and_of_traced_numbers(kind, data):
     nesting = data.draw(nestings.nestings(LIMITS[kind], depth=2))
@@ -462,7 +462,7 @@ def test_many_nestings_agree_compiled_and_of_traced_numbers(kind, data):
 
 @thorough
 @any_length
-@hypothesis.settings(many, max_examples=2_000)
+@hypothesis.settings(many, max_examples=500)
 @hypothesis.given(data=st.data())
 def test_many_nestings_agree_in_float64(x64, kind, data):
     check_in_float64(data.draw(nestings.nestings(LIMITS[kind])))

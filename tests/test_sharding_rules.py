@@ -9,6 +9,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from programs import inject
+from sweeps import sweep
 
 import optax_cosine as oc
 
@@ -86,7 +87,7 @@ def edits(schedule: oc.Schedule) -> list[oc.Schedule]:
 
 
 @axis_types
-@pytest.mark.parametrize("name", SCHEDULES)
+@sweep("name", SCHEDULES, ["table", "product"])
 def test_a_run_with_sharded_tables_trains_and_is_edited_without_a_compile(
     name, axis_type
 ):
@@ -122,7 +123,7 @@ def test_sharded_parameters_follow_the_plain_optimizer(axis_type):
 
 
 @axis_types
-@pytest.mark.parametrize("name", SCHEDULES)
+@sweep("name", SCHEDULES, ["table"])
 def test_a_sharded_population_trains_and_is_edited_without_a_compile(name, axis_type):
     members = [SCHEDULES[name] / (1 + member) for member in range(DEVICES)]
     start = jax.vmap(lambda schedule: start_of(schedule))(oc.stack(members))

@@ -535,7 +535,7 @@ BY_POSITION = [
         lambda: oc.linear(0, 1, 5),
         r"takes 2 arguments by position, got 3: write steps=5",
     ),
-    (lambda: warmup(0.1, 100, 10, 5), "got 4: write warmup_steps=10, hold_steps=5"),
+    (lambda: warmup(0.1, 100, 10, 0), "got 4: write warmup_steps=10, init_value=0"),
     (lambda: oc.extend(COSINE, 5, 20), r"got 3: write at_step=5, total_steps=20\.$"),
 ]
 
