@@ -167,7 +167,7 @@ KINDS = [
 ]
 
 
-@sweep("schedule", KINDS, KINDS[:3])
+@sweep("schedule", KINDS, KINDS[1:3])
 def test_counts_that_are_not_finite_have_the_obvious_value(schedule):
     for count in (math.nan, np.float16("nan"), np.array([1.0, math.nan])[1]):
         assert np.isnan(schedule(count))

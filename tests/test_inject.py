@@ -128,7 +128,7 @@ def test_the_rate_that_was_applied_is_read_alone(wrapper):
 
 @optimizers
 @sweep("wrapper", ["bare", "MultiSteps", "apply_if_finite"], ["bare", "MultiSteps"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@sweep("dtype", ["float32", "bfloat16"], ["bfloat16"])
 def test_the_state_never_changes_its_shapes_and_dtypes(name, wrapper, dtype):
     tx = WRAPPERS[wrapper](injected(name))
     params = params_of(dtype)

@@ -307,5 +307,5 @@ def test_a_stack_has_no_phases():
 
 
 def test_many_phases_are_shown_at_once():
-    schedule = oc.cosine_restarts_schedule(1.0, 10, num_cycles=20_000)
-    assert "(19,985 more)" in str(schedule)
+    schedule = oc.cosine_restarts_schedule(1.0, 10, num_cycles=4_000)
+    assert "(3,985 more)" in str(schedule)
