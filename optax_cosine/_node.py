@@ -176,6 +176,8 @@ def put_on_clock(node: Node, clock: Clock) -> Node:
 
 def extend_node(node: Node, at_step: Time, steps: Time, counts: Time) -> Node:
     """The node in which, from `at_step` on, `steps` take as long as `counts`."""
+    if is_known(steps, counts) and steps == counts:
+        return node
     if isinstance(node, Spliced) and is_known(node.at_step, at_step):
         if at_step >= node.at_step:
             since = add(at_step, -node.at_step)

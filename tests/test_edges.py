@@ -526,6 +526,12 @@ def test_the_code_of_a_splice_between_two_steps_can_be_run():
         assert eval(repr(schedule), dict(vars(oc))) == schedule
 
 
+def test_an_extension_to_the_same_end_changes_nothing():
+    for schedule in (DECAY, DECAY * DECAY, oc.cooldown(ENDLESS, at_step=2, steps=1)):
+        total = schedule.total_steps
+        assert oc.extend(schedule, at_step=1, total_steps=total) == schedule
+
+
 @pytest.mark.parametrize("steps", [-0.25, 0.25, -7.75, 1 / 3])
 def test_a_shift_by_a_fraction_comes_back_through_json(steps):
     schedule = oc.shift(ENDLESS, steps)
