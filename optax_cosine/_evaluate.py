@@ -54,6 +54,7 @@ Clip: TypeAlias = Callable[[Any, Any, Any], Array]
 # Comparing a count with every boundary is one kernel, a binary search is a loop of
 # kernels. But comparing takes memory, so beyond this many comparisons we search.
 _MAX_COMPARISONS = 2**18
+_LEAST_COUNTS = 128
 # Up to this many known rows are chosen with selects, which a CPU vectorizes. It does
 # not vectorize gathers.
 _MAX_SELECTS = 8
@@ -95,8 +96,10 @@ def _explicit_mesh(tree: Pytree) -> Any:
 
 def _evaluate(node: Node, counts: Array | Time) -> Array:
     dtype, some = dtype_of(node), jax.tree.leaves(counts)[0]
-    # A symbolic number of counts cannot be compared; assume that there are many.
-    num_counts = some.size if isinstance(some.size, int) else _MAX_COMPARISONS
+    # A symbolic number of counts cannot be compared; assume that there are many. And one
+    # count may stand for many, as `jax.vmap` hides how many there are.
+    is_number = isinstance(some.size, int)
+    num_counts = max(some.size, _LEAST_COUNTS) if is_number else _MAX_COMPARISONS
 
     def value(count: Array | Time) -> Array:
         is_time = isinstance(count, Time)

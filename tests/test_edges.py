@@ -262,6 +262,22 @@ def test_a_fraction_beside_a_large_count_costs_it_no_digit():
     assert float(ENDLESS(16_777_220.0)) == 1.0
 
 
+def test_counts_that_a_map_hides_are_searched_for_as_an_array_is():
+    # Comparing each count with each row would take 400 MB.
+    many = jax.device_put(oc.cosine_restarts_schedule(1.0, [3] * 10_000))
+    counts = np.arange(20_000, dtype=np.int32)
+    mapped = jax.jit(lambda schedule, counts: jax.vmap(schedule)(counts))
+    text = mapped.lower(many, counts).as_text()
+    assert "while" in text
+    np.testing.assert_array_equal(mapped(many, counts), many(counts))
+
+
+def test_a_hyperparameter_may_be_named_self():
+    named: Any = oc.inject_schedules(lambda self: optax.sgd(self))
+    state = named(self=DECAY).init(jnp.ones(2))
+    assert oc.get_schedules(oc.set_schedules(state, self=ENDLESS)) == {"self": ENDLESS}
+
+
 # --- Traced numbers ---
 
 
