@@ -96,8 +96,8 @@ def _explicit_mesh(tree: Pytree) -> Any:
 
 def _evaluate(node: Node, counts: Array | Time) -> Array:
     dtype, some = dtype_of(node), jax.tree.leaves(counts)[0]
-    # A symbolic number of counts cannot be compared; assume that there are many. And one
-    # count may stand for many, as `jax.vmap` hides how many there are.
+    # A symbolic number of counts cannot be compared; assume that there are many. One
+    # count may stand for many too, as `jax.vmap` hides how many there are.
     is_number = isinstance(some.size, int)
     num_counts = max(some.size, _LEAST_COUNTS) if is_number else _MAX_COMPARISONS
 

@@ -8,8 +8,10 @@ import ast
 import copy
 import itertools
 import json
+import pathlib
 import pickle
 import random
+import re
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -257,6 +259,20 @@ def assert_agrees(truth: Truth, values: Any, allowed: np.ndarray, what: str) -> 
         for k in np.flatnonzero(is_wrong & ~truth.unclear)[:3]
     ]
     assert not found, "\n".join(found)
+
+
+def test_what_is_allowed_here_is_what_the_documentation_promises():
+    page = (pathlib.Path(__file__).parents[1] / "docs" / "numerics.md").read_text()
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", page, re.MULTILINE))
+    of_end = "ulp of the larger end"
+    for row, device, device_64 in (
+        ("exponents 1, whole clocks, ends of one sign", DEVICE, DEVICE),
+        ("clocks with fractions of steps, or built of traced numbers", BENT, BENT),
+        ("an `exponent` or `time_exponent` other than 1", BENT, BENT_64),
+    ):
+        unit = "ulp" if device == DEVICE else of_end
+        wide = f"{device_64} {unit}"
+        assert rows[row] == f"{device} {unit} | 1 ulp | {wide} | {wide}"
 
 
 # --- Ways to evaluate ---

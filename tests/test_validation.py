@@ -530,27 +530,22 @@ def test_a_keyword_of_another_library_is_answered_with_ours(build, arguments, me
         build(**arguments)
 
 
-BY_POSITION = [
-    (
-        lambda: oc.linear(0, 1, 5),
-        r"takes 2 arguments by position, got 3: write steps=5",
-    ),
-    (lambda: warmup(0.1, 100, 10, 0), "got 4: write warmup_steps=10, init_value=0"),
-    (lambda: oc.extend(COSINE, 5, 20), r"got 3: write at_step=5, total_steps=20\.$"),
+# As a user without a type checker would write.
+BY_POSITION: list[tuple[Any, tuple, str]] = [
+    (oc.linear, (0, 1, 5), "takes 2 arguments by position, got 3: write steps=5"),
+    (warmup, (0.1, 100, 10, 0), "got 4: write warmup_steps=10, init_value=0"),
+    (oc.extend, (COSINE, 5, 20), r"got 3: write at_step=5, total_steps=20\.$"),
+    (oc.join, (0.1, COSINE), r"a part of one value is constant\(0\.1, steps=\.\.\.\)"),
+    (oc.join, ([COSINE, COSINE],), r"one by one, as in join\(\*schedules\)"),
 ]
 
 
-@pytest.mark.parametrize(("build", "message"), BY_POSITION)
-def test_what_is_no_positional_argument_is_answered_with_its_name(build, message):
+@pytest.mark.parametrize(("build", "arguments", "message"), BY_POSITION)
+def test_what_is_wrong_by_position_is_answered_with_what_to_write(
+    build, arguments, message
+):
     with pytest.raises(TypeError, match=message):
-        build()
-
-
-def test_what_is_joined_is_answered_with_how_to_make_it_a_schedule():
-    with pytest.raises(TypeError, match=r"a part of one value is constant\(0\.1, ste"):
-        oc.join(0.1, COSINE)
-    with pytest.raises(TypeError, match=r"one by one, as in join\(\*schedules\)"):
-        oc.join([COSINE, COSINE])
+        build(*arguments)
 
 
 SUGGESTING = [
