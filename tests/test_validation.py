@@ -4,6 +4,7 @@ import fractions
 import inspect
 import math
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
