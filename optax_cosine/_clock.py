@@ -1,7 +1,8 @@
-"""The clock on which a schedule that is not a table is read.
+"""The clock on which a schedule is read that is not a table, or has no end.
 
-A clock maps a count to the step at which a schedule is read. The rows of a table have
-clocks of their own; endless schedules, products and splices need this one.
+A clock maps a count to the step at which a schedule is read. A table that ends takes a
+shift or a stretch into the clocks of its rows. Endless tables, splices and staircases
+need this clock.
 """
 
 import math
@@ -24,9 +25,12 @@ _ZERO, _ONE = _time.to_free_time(0), _time.to_free_time(1)
 class Clock(NamedTuple):
     """Below `at_count` the step is the count.
 
-    From there the step is `at_step + (count - at_count) * steps / counts`, at least 0:
-    a clock that waits starts at a negative step. With `every` above 1 (a staircase) the
-    count is first divided by `every`, rounded down.
+    From there the step is `at_step + (count - at_count) * steps / counts`, from 0 to
+    2**31 - 1: a clock that waits starts at a negative step. With `every` above 1 (a
+    staircase) the count is first divided by `every`, rounded down.
+
+    Three kinds are built: a shift and a stretch (`at_count` is 0), a stretch from a
+    count on (`at_step` is that count), and a staircase (`every` alone).
     """
 
     every: Numbers = _ONE.whole  # int32
@@ -63,7 +67,7 @@ def _at_least_0(time: Time) -> Time:
 
 
 def count_at(clock: Clock, step: Time) -> Time:
-    """The first count at which a step is read. Of a staircase, a whole one."""
+    """The first count at which the clock is at the step or past it."""
     if is_known(clock, step) and not np.ndim(step.whole):
         count = host_clock(clock).count_at(_time.to_number(step))
         return _time.from_exact(np.array(min(count, LARGEST), object), step.frac.dtype)
@@ -73,8 +77,8 @@ def count_at(clock: Clock, step: Time) -> Time:
     if always(every, 1):
         return count
     is_between = (count.frac > 0).astype(np.int32)
-    stairs = lax.max(count.whole + is_between, np.int32(0))
-    fits = stairs <= LARGEST // every
+    stairs = count.whole + is_between
+    fits = count.whole <= LARGEST // every - is_between
     stairs = select(fits, stairs * every, jnp.full_like(stairs, LARGEST))
     return select(every > 1, Time(stairs, jnp.zeros_like(count.frac)), count)
 
@@ -83,7 +87,10 @@ def count_at(clock: Clock, step: Time) -> Time:
 
 
 def in_lowest_terms(clock: Clock) -> Clock:
-    """The same clock with the simplest speed, if it is known and int32 holds it."""
+    """The same clock with the simplest speed, if it is known and int32 holds it.
+
+    So equal clocks have equal numbers, however they were computed.
+    """
     if not is_known(clock) or np.ndim(clock.every):
         return clock
     clock = Clock(clock.every, *map(_time.freed, clock[1:]))
@@ -131,17 +138,19 @@ def compose(inner: Clock, outer: Clock) -> Clock | None:
     """The clock that reads `inner` at the steps of `outer`.
 
     One clock keeps restarts exact where two clocks would round twice. None if a clock
-    is traced or is not a shift and a stretch, or if the speed does not fit in int32.
+    is traced or is not a shift and a stretch, or if one clock cannot hold the numbers.
     """
     if not is_known(inner, outer):
         return None
     inside, outside = host_clock(inner), host_clock(outer)
     are_affine = inside[:2] == outside[:2] == (1, 0)
+    # While `outer` waits, `inner` is read at its step 0, which is `inside.at_step`. One
+    # clock would start below it.
     if not are_affine or outside.at_step < 0 < inside.at_step:
         return None
     at_step = inside.at_step + outside.at_step * inside.speed
     steps, counts = Fraction(inside.speed * outside.speed).as_integer_ratio()
     if max(abs(at_step), steps, counts) > LARGEST:
         return None
-    times = map(_time.to_free_time, (0, at_step, steps, counts))
-    return Clock(inner.every, *times)
+    at_step, steps, counts = map(_time.to_free_time, (at_step, steps, counts))
+    return Clock(at_step=at_step, steps=steps, counts=counts)

@@ -25,21 +25,21 @@ from optax_cosine._time import Time, to_doubles
 _TINY_LENGTH = 2.0**-60
 
 
-def full_turn(is_cosine: Numbers, dtype: np.dtype) -> Numbers:
-    """The turn from one end of a row to the other."""
+def whole_turn(is_cosine: Numbers, dtype: np.dtype) -> Numbers:
+    """The turn from one end of a row to the other: 1, or the angle pi / 2."""
     return select(is_cosine, dtype.type(math.pi / 2), dtype.type(1))
 
 
 def turn_per_step(start: Time, end: Time, is_cosine: Numbers) -> Numbers:
-    """How far a step leads along a row: as a fraction, or as an angle up to pi / 2.
+    """How far a step leads along a row: the whole turn over the length.
 
-    For known rows it is computed in double precision and rounded once.
+    For known rows the quotient of double precision is rounded to the dtype.
     """
     dtype = end.frac.dtype
     if is_known(start, end, is_cosine):
-        whole_turn = np.where(is_cosine, math.pi / 2, 1.0)
+        turn = np.where(is_cosine, math.pi / 2, 1.0)
         length = np.maximum(to_doubles(end) - to_doubles(start), _TINY_LENGTH)
-        return (whole_turn / length).astype(dtype)
+        return (turn / length).astype(dtype)
     # Neither the length nor pi / 2 fits into a float32. Both rounding errors are known,
     # and correct the quotient. If the start is below 0, the length may exceed int32;
     # the wrapped difference, read as a uint32, is right.
@@ -52,12 +52,12 @@ def turn_per_step(start: Time, end: Time, is_cosine: Numbers) -> Numbers:
     lost_frac = frac - (length - rounded)
     quarter = dtype.type(math.pi / 2)
     lost_of_quarter = dtype.type((math.pi / 2 - float(quarter)) / float(quarter))
-    whole_turn = full_turn(is_cosine, dtype)
+    turn = whole_turn(is_cosine, dtype)
     lost_of_turn = select(is_cosine, lost_of_quarter, dtype.type(0))
     # Three divisions, each with one use: XLA gives a quotient with two uses a kernel of
     # its own.
     lost = lost_of_turn - (lost_bits + lost_frac) / length
-    return whole_turn / length + whole_turn * lost / length
+    return turn / length + turn * lost / length
 
 
 def far_weight(angle: Array) -> Array:
@@ -67,13 +67,25 @@ def far_weight(angle: Array) -> Array:
 
 @jax.custom_jvp
 def clip_value(low: Array, value: Array, high: Array) -> Array:
-    """`jnp.clip`, which moves a value by a rounding but leaves its derivative."""
-    return jnp.clip(value, low, high)
+    """Clips a value that is off by a rounding, and leaves its derivative."""
+    return lax.clamp(low, value, high)
 
 
 @clip_value.defjvp
 def _clip_value_jvp(primals: Any, tangents: Any) -> Any:
     return clip_value(*primals), tangents[1]
+
+
+@jax.custom_jvp
+def value_with_slope_of(value: Array, other: Array) -> Array:
+    """The value, with the derivative of another number that differs by a rounding."""
+    del other
+    return value
+
+
+@value_with_slope_of.defjvp
+def _value_with_slope_of_jvp(primals: Any, tangents: Any) -> Any:
+    return value_with_slope_of(*primals), tangents[1]
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
@@ -105,8 +117,8 @@ def bend(
         tiny = np.finfo(exponent.dtype).tiny
         positive = lax.max(exponent, lax.full_like(exponent, tiny))
     log = positive * _log_of_base(weight, is_base)
-    # Both are computed from the power after the selection: as a number of one use, the
-    # exponential is computed once.
+    # The power and the rest are computed from the selected number. So the exponential
+    # has one user, and XLA computes it once.
     power = select(unchanged, select(is_base, weight, complement), jnp.exp(log))
     rest = one_minus(log, power)
     rest = select(unchanged, select(is_base, complement, weight), rest)
@@ -132,8 +144,10 @@ def one_minus_power_precisely(log: Array, power: Array) -> Array:
     """
     x, most = -log, 2.0**-5 if log.dtype == np.float32 else 2.0**-11
     series = x - x * x * (1 / 2 - x * (1 / 6 - x / 24))
-    # The two meet here. No difference is below the largest of the series.
-    largest = lax.full_like(log, -math.expm1(-most) * (1 + 2.0**-20))
+    # Where the series ends, `1 - power` may be rounded below the last value of the
+    # series. So it is at least the largest value of the series, and a rounding of that.
+    margin = 1 + 8 * float(np.finfo(log.dtype).eps)
+    largest = lax.full_like(log, -math.expm1(-most) * margin)
     return lax.select(x < most, series, lax.max(1 - power, largest))
 
 

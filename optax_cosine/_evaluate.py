@@ -4,17 +4,18 @@ For a table:
 
 1. Clamp the count to int32, in its own dtype.
 2. Wrap it into one lap, if the table repeats or mirrors itself.
-3. Find the row that plays, by comparing integers.
+3. Find the row that plays, by comparing its times with those of the row.
 4. Count the steps since the clock of the row started, and until it ends, in integers.
-   The nearer of the two counts becomes a float. Only from here on anything is rounded.
-5. Multiply it by the angle of one step: the square of the sine is the weight of the
-   farther end.
+   The smaller number becomes a float. Without fractions of a step, nothing is rounded
+   before.
+5. Multiply the number by the angle of one step: the square of the sine is the weight of
+   the farther end. On a line the product is the weight itself. Exponents bend it.
 6. Start at the value of the nearer end, and add the weighted difference.
 
-Near either end the weight is small and precise, and at the end it is 0: so a schedule
-meets its values to the bit. Each stage is a rounded monotone function, so a decaying
-row never rises from one step to the next. Where the two halves of a row meet, their
-formulas may differ by a rounding; the value is clamped there.
+At either end the weight is 0, so a schedule meets its values to the bit; near an end of
+a row without exponents it is small and precise. Each stage is a rounded monotone
+function, so a decaying row never rises from one step to the next. Where the two halves
+of a row meet, their formulas may differ by a rounding; the value is clamped there.
 
 The same lines serve two kinds of tables. A traced table (an argument of the program,
 part of an optimizer state) is read with gathers, and the program does not depend on
@@ -24,8 +25,7 @@ trace time.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,16 +40,15 @@ from optax_cosine._curve import (
     bend,
     clip_value,
     far_weight,
-    full_turn,
     one_minus_power,
     one_minus_power_precisely,
     turn_per_step,
+    value_with_slope_of,
+    whole_turn,
 )
 from optax_cosine._node import Clocked, Node, Product, Spliced, dtype_of
 from optax_cosine._table import COSINE, HOLD, MIRROR, REPEAT, Rows, Table
-from optax_cosine._time import Time, add, from_array, maximum, minimum
-
-Clip: TypeAlias = Callable[[Any, Any, Any], Array]
+from optax_cosine._time import LARGEST, Time, add, from_array, maximum, minimum
 
 # Comparing a count with every boundary is one kernel, a binary search is a loop of
 # kernels. But comparing takes memory, so beyond this many comparisons we search.
@@ -59,10 +58,11 @@ _LEAST_COUNTS = 128
 # not vectorize gathers.
 _MAX_SELECTS = 8
 # Up to this many rows, the index of a row is a sum of comparisons, which XLA fuses into
-# the kernel that uses the index. A comparison of known rows is a smaller program.
+# the kernel that uses the index. Known ends are constants, so that their comparisons
+# make a smaller program, and more of them are worth it.
 _MAX_ADDITIONS = 8
 _MAX_KNOWN_ADDITIONS = 32
-# JAX has explicit axes, and this function, from 0.7 on.
+# JAX has this function from 0.7 on. Without it, explicit axes are not supported.
 _auto_axes: Any = getattr(jax.sharding, "auto_axes", None)
 # Row indices are computed in this file and never out of bounds, so XLA need not clamp.
 _IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
@@ -73,12 +73,13 @@ def evaluate(node: Node, counts: Array | Time) -> Array:
     mesh = _explicit_mesh((node, counts))
     if mesh is None:
         return _evaluate(node, counts)
-    # The axes of a mesh that `jax.make_mesh` makes are explicit: the output of each
-    # operation has a sharding that JAX derives, but not for a gather. Here they are
-    # automatic, and the values are sharded as the counts are.
+    # On a mesh with explicit axes JAX derives the sharding of each result, and cannot
+    # do so for a gather. So the axes are automatic in here, and the values get the
+    # sharding of the counts.
     some: Any = jax.tree.leaves(counts)[0]
     sharding = NamedSharding(mesh, some.aval.sharding.spec)
     if is_known(node):
+        # As an argument of the function, the node would be traced.
         known = functools.partial(_evaluate, node)
         return _auto_axes(known, out_sharding=sharding)(counts)
     return _auto_axes(_evaluate, out_sharding=sharding)(node, counts)
@@ -87,8 +88,8 @@ def evaluate(node: Node, counts: Array | Time) -> Array:
 def _explicit_mesh(tree: Pytree) -> Any:
     """The mesh with explicit axes on which an array of the tree lies, or None."""
     for leaf in jax.tree.leaves(tree):
-        mesh = getattr(getattr(leaf, "aval", None), "sharding", None)
-        mesh = getattr(mesh, "mesh", None)
+        sharding = getattr(getattr(leaf, "aval", None), "sharding", None)
+        mesh = getattr(sharding, "mesh", None)
         if _auto_axes and mesh is not None and mesh.explicit_axes:
             return mesh
     return None
@@ -96,23 +97,25 @@ def _explicit_mesh(tree: Pytree) -> Any:
 
 def _evaluate(node: Node, counts: Array | Time) -> Array:
     dtype, some = dtype_of(node), jax.tree.leaves(counts)[0]
-    # A symbolic number of counts cannot be compared; assume that there are many. One
-    # count may stand for many too, as `jax.vmap` hides how many there are.
-    is_number = isinstance(some.size, int)
-    num_counts = max(some.size, _LEAST_COUNTS) if is_number else _MAX_COMPARISONS
+    # A symbolic number of counts may be any number, so it is taken to be large. And
+    # `jax.vmap` hides for how many counts one count stands.
+    num_counts = _MAX_COMPARISONS
+    if isinstance(some.size, int):
+        num_counts = max(some.size, _LEAST_COUNTS)
 
     def value(count: Array | Time) -> Array:
         is_time = isinstance(count, Time)
         now = count.astype(dtype) if is_time else from_array(count, dtype)
         return _value_of_node(node, now, num_counts)
 
+    # The functions below evaluate one count: a gather takes one index.
     for _ in range(some.ndim):
         value = jax.vmap(value)
     return value(counts)
 
 
 def _value_of_node(node: Node, now: Time, num_counts: int) -> Array:
-    """`now` is one of `num_counts` counts that are evaluated at once."""
+    """The value at `now`, one of `num_counts` counts that are evaluated at once."""
     match node:
         case Table():
             return _value_of_table(node, now, num_counts)
@@ -139,7 +142,9 @@ class _Row(NamedTuple):
     clock_start: Time
     clock_end: Time
     is_cosine: Numbers
-    turn_per_step: Numbers  # How far a step leads: a fraction, or an angle.
+    # A turn is a place between the ends of a row: the fraction of a line, and of a
+    # cosine an angle from 0 to pi / 2.
+    turn_per_step: Numbers
     init_value: Numbers
     end_value: Numbers
     exponent: Numbers
@@ -151,6 +156,7 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
     table = _table.widen_numbers(table)
     now, total = now.astype(dtype), _table.end_of_table(table)
     laps = _completed_laps(now, total, table.after)
+    # Whether the clock of a row may start before step 0, as after a shift.
     starts_early = True
     if is_known(table):
         table = _table.drop_empty_rows(table)
@@ -163,13 +169,8 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
         again = _wrap(now, total, lax.optimization_barrier(laps), table.after)
         row = _gather_row(table, _find_row(table, total, again, num_counts))
         now = _wrap(now, total, laps, table.after)
-    # Whole counts and known numbers have no derivative that a clip could hide.
-    has_slope = not (is_known(table) and always(now.frac, 0))
-    clip = clip_value if has_slope else lax.clamp
-    elapsed = _elapsed(row, now, starts_early=starts_early)
-    remaining = _remaining(row, now, starts_early=starts_early)
-    weight, is_from_start = _weight_of_farther_end(row, elapsed, remaining, clip)
-    return _interpolate(row, weight, is_from_start, clip)
+    distances = _distances(row, now, starts_early=starts_early)
+    return _interpolate(row, *_weight_of_farther_end(row, *distances))
 
 
 def _completed_laps(now: Time, total: Time, after: Numbers) -> Numbers:
@@ -179,12 +180,12 @@ def _completed_laps(now: Time, total: Time, after: Numbers) -> Numbers:
         return none
     # Laps of a whole number of steps are counted in integers: each restart is at its
     # step up to 2**31 - 1. Laps with a fraction of a step are counted in floats, and
-    # restarts drift once the counts exceed 2**24.
+    # restarts drift once the counts exceed what the float holds, 2**24 in float32.
     laps = lax.div(now.whole, total.whole)
     if not always(total.frac, 0):
         estimate = (now.to_float() / total.to_float()).astype(np.int32)
         laps = select(total.frac == 0, laps, estimate)
-    return laps if is_known(after) else select(after == HOLD, none, laps)
+    return select(after == HOLD, none, laps)
 
 
 def _wrap(now: Time, total: Time, laps: Numbers, after: Numbers) -> Time:
@@ -195,8 +196,9 @@ def _wrap(now: Time, total: Time, laps: Numbers, after: Numbers) -> Time:
     since = now - past
     if always(after, REPEAT):
         return since
-    # Odd laps of a mirror run backward; REPEAT is the other bit. The remainder by two
-    # laps would tell too, but two laps may not fit in an int32.
+    # MIRROR is 1 and REPEAT is 2, so `laps & after` is 1 in the odd laps of a mirror
+    # alone: these run backward. The remainder by two laps would tell too, but two laps
+    # may not fit in an int32.
     return select((laps & after) == MIRROR, total - since, since)
 
 
@@ -208,13 +210,15 @@ def _times_frac(laps: Numbers, frac: Numbers) -> Numbers:
 
 
 def _find_row(table: Table, total: Time, now: Time, num_counts: int) -> Array:
-    """The first row that is not over. Past the end, the last row that is not empty."""
+    """The first row that is not over. Past the end, the last row that has steps."""
     rows = table.integers.shape[-1]
     if is_known(table) and rows <= _MAX_KNOWN_ADDITIONS:
         return _count_rows_over(table, now)
-    # A row is over if its end is not after `now`. Rows that end with the table, and the
-    # empty rows behind them, are never over, so `now` is limited to the last moment
-    # before the end of the table. The limit is not below 0: an empty first row is over.
+    # A row is over once `now` reaches its end. At the end of the table all rows would
+    # be over, so `now` stops just before it: there the last row that has steps plays,
+    # and none of the empty rows behind it. And `now` is at least 0, although laps may
+    # have been rounded: before step 0 an empty first row would play. If all rows are
+    # empty, the last one plays.
     zero = Time(np.array(0, np.int32), np.zeros((), total.frac.dtype))
     smallest = np.finfo(total.frac.dtype).epsneg
     before_total = Time(total.whole, total.frac - smallest)
@@ -222,7 +226,8 @@ def _find_row(table: Table, total: Time, now: Time, num_counts: int) -> Array:
     if rows <= _MAX_ADDITIONS:
         return _count_rows_over(table, now)
     if num_counts * rows <= _MAX_COMPARISONS:
-        # One kernel. Counting the rows that are over is a reduction of several.
+        # The first row that is not over, in one kernel. A sum of the comparisons is a
+        # reduction of several.
         is_over = (now >= table.ends) & (np.arange(rows) < rows - 1)
         return lax.argmin(is_over, 0, np.uint32)
     return _bisect(table.ends, now)
@@ -245,6 +250,7 @@ def _first_entry(packed: Numbers, row: int) -> Numbers:
 
 
 def _bisect(ends: Time, now: Time) -> Array:
+    """The first row whose end is after `now`, or the last row."""
     last = ends.whole.shape[0] - 1
 
     def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -254,7 +260,8 @@ def _bisect(ends: Time, now: Time) -> Array:
         return select(is_over, (middle + np.uint32(1), high), (low, middle))
 
     bounds = np.uint32(0), np.uint32(last)
-    return lax.fori_loop(0, last.bit_length(), halve, bounds)[0]
+    low, _ = lax.fori_loop(0, last.bit_length(), halve, bounds)
+    return lax.min(low, np.uint32(last))
 
 
 def _gather(packed: Numbers, index: Array) -> Array:
@@ -305,26 +312,20 @@ def _to_row(rows: Rows) -> _Row:
 # --- From a row to a value ---
 
 
-def _elapsed(row: _Row, now: Time, *, starts_early: bool) -> Numbers:
-    """The steps since the clock of the row started, exact up to 2**24 steps."""
-    whole, frac = now.whole - row.clock_start.whole, now.frac - row.clock_start.frac
-    steps = whole.astype(frac.dtype)
+def _distances(row: _Row, now: Time, *, starts_early: bool) -> tuple[Numbers, Numbers]:
+    """The steps since the clock of the row started, and until it ends."""
+    start, end = row.clock_start.whole, row.clock_end.whole
     if starts_early:
-        # If the clock starts before step 0, the difference may exceed int32. The
-        # wrapped difference, read as a uint32, is right.
-        size = whole.astype(np.uint32).astype(frac.dtype)
-        steps = select(now.whole >= row.clock_start.whole, size, steps)
-    return _add_frac(steps, frac)
-
-
-def _remaining(row: _Row, now: Time, *, starts_early: bool) -> Numbers:
-    """The steps until the clock of the row ends, exact up to 2**24 steps."""
-    end, frac = row.clock_end.whole, row.clock_end.frac - now.frac
-    if starts_early:
-        # A clock that ended before step 0 could take the difference below int32. How
-        # long ago that was does not matter.
+        # Clocks that start or end before step 0 may be more than 2**31 - 1 steps away,
+        # which an int32 does not hold. After so many steps the end is nearer, and how
+        # long ago the clock ended does not matter.
+        zero = lax.full_like(now.whole, 0)
+        start = lax.max(start, lax.max(now.whole, zero) - np.int32(LARGEST))
         end = lax.max(end, lax.full_like(end, -1))
-    return _add_frac((end - now.whole).astype(frac.dtype), frac)
+    since, until = now.frac - row.clock_start.frac, row.clock_end.frac - now.frac
+    elapsed = (now.whole - start).astype(since.dtype)
+    remaining = (end - now.whole).astype(until.dtype)
+    return _add_frac(elapsed, since), _add_frac(remaining, until)
 
 
 def _add_frac(steps: Numbers, frac: Numbers) -> Numbers:
@@ -332,18 +333,21 @@ def _add_frac(steps: Numbers, frac: Numbers) -> Numbers:
 
 
 def _weight_of_farther_end(
-    row: _Row, elapsed: Numbers, remaining: Numbers, clip: Clip
+    row: _Row, elapsed: Numbers, remaining: Numbers
 ) -> tuple[Array, Numbers]:
-    """A weight of at most one half, and whether the start is the nearer end."""
+    """A weight of at most one half, and whether the start is the nearer end.
+
+    Exponents may move a value toward the other end: the end nearer in value counts.
+    """
     is_from_start = elapsed <= remaining
     near = select(is_from_start, elapsed, remaining)
     # Below 0 before the clock starts and after the clock ends. `lax.clamp` makes the
     # derivative 0 there, and at the ends, where `jnp.clip` would make it one half.
     near = lax.clamp(lax.full_like(near, 0), near, lax.full_like(near, jnp.inf))
-    # A distance of 31 bits may round past the middle of the row, where the sine of XLA
-    # changes its formula and may step back.
-    turn, half = near * row.turn_per_step, full_turn(row.is_cosine, near.dtype) / 2
-    turn = clip(lax.full_like(turn, 0), turn, half)
+    # A long distance is rounded, perhaps past the middle of the row. Beyond pi / 4 the
+    # sine of XLA has another formula, and may step back.
+    half = whole_turn(row.is_cosine, near.dtype) / 2
+    turn = clip_value(lax.full_like(near, 0), near * row.turn_per_step, half)
     if not always(row.time_exponent, 1):
         turn, is_from_start = _bend_time(row, turn, is_from_start)
     # On a line the turn is the weight: a fraction of at most one half.
@@ -363,10 +367,10 @@ def _weight_of_farther_end(
 
 def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, Numbers]:
     """The turn that belongs to a power of the fraction that has elapsed."""
-    whole_turn = full_turn(row.is_cosine, turn.dtype)
+    whole = whole_turn(row.is_cosine, turn.dtype)
     # The minimum changes nothing, but it is the one user of the quotient: XLA gives a
     # quotient with several users a kernel of its own.
-    fraction = lax.min(turn / whole_turn, lax.full_like(turn, 1))
+    fraction = lax.min(turn / whole, lax.full_like(turn, 1))
     bent, is_from_start = bend(
         fraction,
         1 - fraction,
@@ -374,11 +378,15 @@ def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, N
         row.time_exponent,
         one_minus_power_precisely,
     )
-    bent_turn = bent * whole_turn
-    return select(row.time_exponent == 1, turn, bent_turn), is_from_start
+    # To divide and multiply by the whole turn may change the last bit. At an exponent
+    # of 1 no bit changes.
+    bent_turn = bent * whole
+    unchanged = value_with_slope_of(turn, bent_turn)
+    return select(row.time_exponent == 1, unchanged, bent_turn), is_from_start
 
 
-def _interpolate(row: _Row, weight: Array, is_from_start: Numbers, clip: Clip) -> Array:
+def _interpolate(row: _Row, weight: Array, is_from_start: Numbers) -> Array:
+    """The value of the nearer end, and the weighted difference to the farther end."""
     # At a weight of 0 this is the value of the nearer end, to the bit.
     near = select(is_from_start, row.init_value, row.end_value)
     far = select(is_from_start, row.end_value, row.init_value)
@@ -386,4 +394,4 @@ def _interpolate(row: _Row, weight: Array, is_from_start: Numbers, clip: Clip) -
     # Where the halves of the row meet, their roundings may pass each other, which would
     # be a step back. So neither half goes beyond the middle, which both round alike.
     middle = (row.init_value + row.end_value) / 2
-    return clip(lax.min(near, middle), value, lax.max(near, middle))
+    return clip_value(lax.min(near, middle), value, lax.max(near, middle))

@@ -134,9 +134,9 @@ def test_the_slope_of_a_power_is_finite_everywhere():
 
 
 def test_the_weight_of_the_farther_end_is_half_a_cosine_and_exact_at_the_nearer_end():
-    turn = _curve.full_turn(np.array(1), FLOAT32)
+    turn = _curve.whole_turn(np.array(1), FLOAT32)
     assert turn == np.float32(math.pi / 2)
-    assert _curve.full_turn(np.array(0), FLOAT32) == 1
+    assert _curve.whole_turn(np.array(0), FLOAT32) == 1
     angles = jnp.linspace(0, turn / 2, 1_001)
     weight = _curve.far_weight(angles)
     truth = (1 - np.cos(2 * np.asarray(angles, np.float64))) / 2

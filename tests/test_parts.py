@@ -175,6 +175,23 @@ def test_a_power_of_a_line_is_the_polynomial_schedule_of_optax(exponent):
     np.testing.assert_allclose(waiting(counts), later(counts), rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("kind", [oc.linear, oc.cosine])
+@pytest.mark.parametrize("count", [1, 5, 13, 19])
+@pytest.mark.parametrize("at", [1.0, 0.5, 2.0])
+def test_the_derivative_by_an_exponent_of_time_is_that_of_a_difference(
+    kind, count, at, x64
+):
+    def value(time_exponent, exponent):
+        bends = {"exponent": exponent, "time_exponent": time_exponent}
+        return kind(1.0, 0.0, steps=20, **bends)(jnp.int64(count))
+
+    for exponent in (1.0, 1.5):
+        slope = jax.grad(value)(at, exponent)
+        step = 1e-5
+        difference = value(at + step, exponent) - value(at - step, exponent)
+        np.testing.assert_allclose(slope, difference / (2 * step), rtol=1e-6)
+
+
 def test_the_derivative_by_the_exponent_of_a_line_is_that_of_the_formula(x64):
     def formula(exponent, count):
         return -0.2 + 0.9 * (1 - count / 1_000) ** exponent
