@@ -237,7 +237,7 @@ def test_a_count_of_any_type_is_read(count):
     "count",
     [
         *("5", b"5", None, decimal.Decimal(5), 1j, np.complex64(1), {}, {1}, ...),
-        *(np.timedelta64(3), np.datetime64("2020"), ["5"], [1, None], [[1, 2], [3]]),
+        *(np.timedelta64(3, "s"), np.datetime64("2020"), ["5"], [1, None], [[1, 2], [3]]),
         *(np.array(["a"]), np.array([1, None]), np.array([1j]), len, DECAY, range),
         *(jnp.complex64(1), [jnp.complex64(1)]),
     ],
