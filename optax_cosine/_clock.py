@@ -86,6 +86,14 @@ def count_at(clock: Clock, step: Time) -> Time:
 # --- Known clocks, in exact numbers ---
 
 
+def changes_nothing(clock: Clock) -> bool:
+    """Whether the clock is known to tell each count as the step."""
+    if not is_known(clock) or np.ndim(clock.every):
+        return False
+    every, at_count, at_step, speed = host_clock(clock)
+    return every == speed == 1 and at_count == at_step
+
+
 def in_lowest_terms(clock: Clock) -> Clock:
     """The same clock with the simplest speed, if it is known and int32 holds it.
 

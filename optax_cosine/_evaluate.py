@@ -318,7 +318,8 @@ def _distances(row: _Row, now: Time, *, starts_early: bool) -> tuple[Numbers, Nu
     if starts_early:
         # Clocks that start or end before step 0 may be more than 2**31 - 1 steps away,
         # which an int32 does not hold. After so many steps the end is nearer, and how
-        # long ago the clock ended does not matter.
+        # long ago the clock ended does not matter. `now` may be below 0, in a lap that
+        # runs backward and has a fraction of a step.
         zero = lax.full_like(now.whole, 0)
         start = lax.max(start, lax.max(now.whole, zero) - np.int32(LARGEST))
         end = lax.max(end, lax.full_like(end, -1))

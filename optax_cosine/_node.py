@@ -163,21 +163,21 @@ def splice_nodes(before: Node, at_step: Time, then: Node) -> Node:
 
 def put_on_clock(node: Node, clock: Clock) -> Node:
     """The node that is read at the steps of a clock, which is not a staircase."""
+    if _clock.changes_nothing(clock):
+        return node
     match node:
         case Table() if _table.is_held(node):
             return _table.put_on_clock(node, *clock[1:])
         case Product(first, second):
             return Product(put_on_clock(first, clock), put_on_clock(second, clock))
         case Clocked(inner, old) if composed := _clock.compose(old, clock):
-            return Clocked(inner, composed)
+            return put_on_clock(inner, composed)
         case _:
             return Clocked(node, _clock.in_lowest_terms(clock))
 
 
 def extend_node(node: Node, at_step: Time, steps: Time, counts: Time) -> Node:
     """The node in which, from `at_step` on, `steps` take as long as `counts`."""
-    if is_known(steps, counts) and steps == counts:
-        return node
     if isinstance(node, Spliced) and is_known(node.at_step, at_step):
         if at_step >= node.at_step:
             since = add(at_step, -node.at_step)

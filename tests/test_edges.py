@@ -237,7 +237,8 @@ def test_a_count_of_any_type_is_read(count):
     "count",
     [
         *("5", b"5", None, decimal.Decimal(5), 1j, np.complex64(1), {}, {1}, ...),
-        *(np.timedelta64(3, "s"), np.datetime64("2020"), ["5"], [1, None], [[1, 2], [3]]),
+        *(np.timedelta64(3, "s"), np.datetime64("2020"), ["5"], [1, None]),
+        [[1, 2], [3]],
         *(np.array(["a"]), np.array([1, None]), np.array([1j]), len, DECAY, range),
         *(jnp.complex64(1), [jnp.complex64(1)]),
     ],
@@ -540,6 +541,12 @@ def test_the_code_of_a_splice_between_two_steps_can_be_run():
     for step in (2.5, 2.7, 1 / 3):
         schedule = oc.splice(ENDLESS, step, ENDLESS)
         assert eval(repr(schedule), dict(vars(oc))) == schedule
+
+
+def test_two_shifts_that_cancel_are_no_clock():
+    for steps in (1, 0.5, 7):
+        assert oc.shift(oc.shift(ENDLESS, -steps), steps) == ENDLESS
+    assert oc.stretch(oc.stretch(ENDLESS, 7), 1 / 7) == ENDLESS
 
 
 def test_an_extension_to_the_same_end_changes_nothing():
