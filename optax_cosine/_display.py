@@ -109,8 +109,11 @@ def expression(node: Node) -> str:
             every, at_count, at_step, speed = host_clock(clock)
             code = expression(inner)
             if at_count:
-                start, total = map(shorten, (at_count, to_number(end_of(node))))
-                return f"extend({code}, at_step={start!r}, total_steps={total!r})"
+                total = to_number(end_of(node))
+                # The factor of an extended product may end between steps, or before.
+                if total.denominator != 1 or total <= at_count:
+                    return f"Schedule.from_dict({to_dict(node)!r})"
+                return f"extend({code}, at_step={at_count}, total_steps={total})"
             if at_step:
                 code = f"shift({code}, {shorten(at_step)!r})"
             if speed != 1:

@@ -292,7 +292,8 @@ class Shift(Schedule):
             self.end = None
         else:
             left = schedule.end - self.steps
-            self.end = left if left > 0 else Fraction(1)
+            # A table has a row that takes a step.
+            self.end = max(left, Fraction(1 if left <= 0 and is_table(schedule) else 0))
 
     def places(self, time):
         return moved(self.schedule.read(time + self.steps), self.steps)
@@ -440,11 +441,16 @@ def made_of(schedule: Schedule) -> list[Schedule]:
     return [schedule, *(x for part in parts if part for x in made_of(part))]
 
 
+def is_table(schedule):
+    """Whether the package keeps the schedule as one table that ends."""
+    return not any(
+        isinstance(x, Product | Staircase) or x.end is None for x in made_of(schedule)
+    )
+
+
 def is_constant(schedule):
     """Whether a schedule that is a table has one value throughout."""
-    if any(isinstance(x, Product | Staircase) for x in made_of(schedule)):
-        return False
-    if any(part.end is None for part in made_of(schedule)):
+    if not is_table(schedule):
         return False
     times = [*schedule.boundaries(schedule.end), schedule.end]
     phases = [schedule.locate(time).phase for time in times]

@@ -543,6 +543,15 @@ def test_the_code_of_a_splice_between_two_steps_can_be_run():
         assert eval(repr(schedule), dict(vars(oc))) == schedule
 
 
+def test_the_code_of_an_extended_product_builds_it():
+    line = oc.linear(1.0, 0.5, steps=100)
+    for stairs in (oc.staircase(line, 2), oc.staircase(line / 2, 7)):
+        for at_step in (5, 50, 99):
+            product = line * oc.shift(stairs, 30)
+            edited = oc.extend(product, at_step=at_step, total_steps=2_000)
+            assert eval(repr(edited), dict(vars(oc))) == edited
+
+
 def test_two_shifts_that_cancel_are_no_clock():
     for steps in (1, 0.5, 7):
         assert oc.shift(oc.shift(ENDLESS, -steps), steps) == ENDLESS
