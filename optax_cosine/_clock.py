@@ -88,7 +88,7 @@ def count_at(clock: Clock, step: Time) -> Time:
 
 def changes_nothing(clock: Clock) -> bool:
     """Whether the clock is known to tell each count as the step."""
-    if not is_known(clock) or np.ndim(clock.every):
+    if not is_known(clock):
         return False
     every, at_count, at_step, speed = host_clock(clock)
     return every == speed == 1 and at_count == at_step
@@ -99,7 +99,7 @@ def in_lowest_terms(clock: Clock) -> Clock:
 
     So equal clocks have equal numbers, however they were computed.
     """
-    if not is_known(clock) or np.ndim(clock.every):
+    if not is_known(clock):
         return clock
     clock = Clock(clock.every, *map(_time.freed, clock[1:]))
     speed = Fraction(host_clock(clock).speed).as_integer_ratio()

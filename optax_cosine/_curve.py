@@ -88,10 +88,9 @@ def _value_with_slope_of_jvp(primals: Any, tangents: Any) -> Any:
     return value_with_slope_of(*primals), tangents[1]
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def bend(
     weight: Array,
-    complement: Array,
     is_base: Array,
     exponent: Array,
     one_minus: Callable[[Array, Array], Array],
@@ -100,7 +99,6 @@ def bend(
 
     Args:
         weight: The smaller of `base` and `1 - base`.
-        complement: The larger of them.
         is_base: Whether `weight` is `base`.
         exponent: Above 0. An exponent of 1 changes no bit of the weight.
         one_minus: `one_minus_power`, or if the result is bent again
@@ -119,9 +117,8 @@ def bend(
     log = positive * _log_of_base(weight, is_base)
     # The power and the rest are computed from the selected number. So the exponential
     # has one user, and XLA computes it once.
-    power = select(unchanged, select(is_base, weight, complement), jnp.exp(log))
-    rest = one_minus(log, power)
-    rest = select(unchanged, select(is_base, complement, weight), rest)
+    power = select(unchanged, weight, jnp.exp(log))
+    rest = select(unchanged, weight, one_minus(log, power))
     return lax.min(power, rest), select(unchanged, is_base, power <= rest)
 
 
@@ -156,10 +153,10 @@ def _bend_jvp(one_minus: Callable, primals: Any, tangents: Any) -> Any:
     # By hand for two reasons. At an exponent of 1 autodiff would follow the branch that
     # does not depend on the exponent, and return 0. And at a base of 0 the slope may be
     # infinite; here it is 0.
-    weight, complement, is_base, exponent = primals
-    weight_dot, _, _, exponent_dot = tangents
+    weight, is_base, exponent = primals
+    weight_dot, _, exponent_dot = tangents
     bent, is_power = bend(*primals, one_minus)
-    base = jnp.where(is_base, weight, complement)
+    base = jnp.where(is_base, weight, 1 - weight)
     power = jnp.where(is_power, bent, 1 - bent)
     base_dot = jnp.where(is_base, weight_dot, -weight_dot)
     is_inside = base > 0

@@ -228,8 +228,7 @@ def _find_row(table: Table, total: Time, now: Time, num_counts: int) -> Array:
     if num_counts * rows <= _MAX_COMPARISONS:
         # The first row that is not over, in one kernel. A sum of the comparisons is a
         # reduction of several.
-        is_over = (now >= table.ends) & (np.arange(rows) < rows - 1)
-        return lax.argmin(is_over, 0, np.uint32)
+        return lax.argmin(now >= table.ends, 0, np.uint32)
     return _bisect(table.ends, now)
 
 
@@ -359,10 +358,8 @@ def _weight_of_farther_end(
         return weight, is_from_start
     # `exponent` is a power of the weight of `init_value`. That is the weight of the
     # farther end if the row is seen from its end, and the complement otherwise.
-    complement = select(row.is_cosine, jnp.cos(turn) ** 2, 1 - weight)
-    weight, is_from_end = bend(
-        weight, complement, ~is_from_start, row.exponent, one_minus_power
-    )
+    is_from_end = ~is_from_start
+    weight, is_from_end = bend(weight, is_from_end, row.exponent, one_minus_power)
     return weight, ~is_from_end
 
 
@@ -373,11 +370,7 @@ def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, N
     # quotient with several users a kernel of its own.
     fraction = lax.min(turn / whole, lax.full_like(turn, 1))
     bent, is_from_start = bend(
-        fraction,
-        1 - fraction,
-        is_from_start,
-        row.time_exponent,
-        one_minus_power_precisely,
+        fraction, is_from_start, row.time_exponent, one_minus_power_precisely
     )
     # To divide and multiply by the whole turn may change the last bit. At an exponent
     # of 1 no bit changes.

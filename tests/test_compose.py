@@ -370,3 +370,64 @@ def test_splices_of_an_endless_schedule_go_into_its_last_part():
     line = oc.linear(1.0, 0.0, steps=9)
     expected = [line(count % 10 if count < 60 else 9) for count in range(10, 60)]
     np.testing.assert_allclose(values[10:], expected, atol=1e-7)
+
+
+STAIRS = oc.staircase(oc.cosine(1.0, 0.0, steps=10), 3)
+
+
+def test_a_table_that_is_read_past_its_end_is_its_end_value_from_the_first_count():
+    over = oc.shift(oc.cosine(1.0, 0.0, steps=5), 5.5)
+    counts = np.arange(4)
+    np.testing.assert_array_equal(over(counts), 0)
+    np.testing.assert_array_equal(jax.jit(over)(counts.astype(np.int32)), 0)
+
+
+@pytest.mark.parametrize(("by", "expected"), [(6, 24), (40, 0)])
+def test_a_shifted_staircase_ends_as_much_earlier(by, expected):
+    assert oc.shift(STAIRS, by).total_steps == expected
+    assert jax.jit(lambda by: oc.shift(STAIRS, by).total_steps)(by) == expected
+
+
+def test_a_traced_extension_past_the_end_of_a_staircase_keeps_the_end():
+    @jax.jit
+    def total_steps(at_step):
+        return oc.extend(STAIRS, at_step=at_step, total_steps=50).total_steps
+
+    assert total_steps(40) == 30
+
+
+def test_a_stack_of_staircases_has_the_ends_of_its_members():
+    stacked = oc.stack([STAIRS, oc.staircase(oc.cosine(1.0, 0.0, steps=10), 4)])
+    np.testing.assert_array_equal(stacked.total_steps, [30, 40])
+    stacked = oc.stack([oc.stretch(STAIRS, 1.5), oc.stretch(STAIRS, 2.5)])
+    np.testing.assert_array_equal(stacked.total_steps, [45, 75])
+
+
+def test_equal_speeds_are_equal_schedules():
+    assert oc.extend(STAIRS, at_step=0, total_steps=60) == oc.stretch(STAIRS, 2)
+
+
+def test_a_stretch_of_a_schedule_that_is_read_ahead_is_one_clock():
+    schedule = oc.stretch(oc.shift(ENDLESS, 3), 2)
+    assert len(jax.tree.leaves(schedule)) == len(jax.tree.leaves(oc.shift(ENDLESS, 1)))
+
+
+def test_two_speeds_whose_product_does_not_fit_stay_two_clocks():
+    schedule = oc.stretch(oc.stretch(ENDLESS, 65_539 / 65_537), 65_543 / 65_521)
+    expected = [schedule(count) for count in range(30)]
+    np.testing.assert_allclose(schedule(np.arange(30)), expected, rtol=1e-4)
+
+
+def test_a_schedule_that_is_read_ahead_holds_at_the_last_step_of_time():
+    ahead = oc.shift(ENDLESS, 7)
+    np.testing.assert_allclose(ahead(LARGEST), ahead(jnp.int32(LARGEST)), rtol=1e-6)
+
+
+def test_a_restart_between_two_steps_may_fall_on_a_step_after_a_splice():
+    cycles = oc.join(oc.cosine(1.0, 0.0, steps=10 / 3), after="repeat")
+    assert oc.splice(oc.linear(0.0, 1.0, steps=3), 5 / 3, cycles)(5) == 1
+
+
+def test_a_schedule_of_a_traced_rate_is_stretched_by_a_known_factor():
+    value = jax.jit(lambda rate: oc.stretch(oc.cosine(rate, 0.0, steps=10), 2)(5))
+    assert value(1.0) == jax.jit(oc.cosine(1.0, 0.0, steps=20))(5)

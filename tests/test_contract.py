@@ -254,3 +254,8 @@ def test_a_stack_gives_the_values_of_its_members(name):
     values = jax.vmap(lambda schedule: schedule(counts))(oc.stack(schedules))
     expected = [schedule(counts) for schedule in schedules]
     np.testing.assert_array_max_ulp(np.asarray(values), np.array(expected), 2)
+
+
+def test_the_derivative_by_a_length_of_whole_steps_is_that_of_the_curve():
+    slope = jax.grad(lambda n: oc.linear(0.0, 1.0, steps=n)(jnp.float32(2.0)))(8.0)
+    np.testing.assert_allclose(slope, -2 / 64, rtol=1e-6)

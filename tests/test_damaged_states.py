@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from programs import inject
+from programs import inject, table_of
 from sweeps import sweep
 
 import optax_cosine as oc
@@ -161,3 +161,23 @@ def test_set_schedules_writes_float32_into_a_state_in_half_precision(name, dtype
     np.testing.assert_array_equal(rates(repaired), expected)
     dtypes = [x.dtype for x in jax.tree.leaves(repaired)]
     assert dtypes == [x.dtype for x in jax.tree.leaves(state_of(SCHEDULES[name]))]
+
+
+def test_an_infinite_number_in_half_precision_is_the_largest_on_the_host_too():
+    with np.errstate(over="ignore"):
+        half = jax.tree.map(
+            lambda x: x.astype(np.float16) if x.dtype == np.float32 else x,
+            oc.constant(1e5, steps=5),
+        )
+    assert half(0) == half(jnp.int32(0)) == 65_504
+
+
+@pytest.mark.parametrize("column", [5, 6])
+def test_an_exponent_of_zero_gives_no_nan(column):
+    schedule = oc.cosine(0.1, 0.2, steps=5)
+    table = table_of(schedule)
+    floats = jnp.asarray(table.floats).at[column].set(0.0)
+    leaves = [jnp.asarray(table.integers), floats, jnp.asarray(table.after)]
+    zeroed: Any = jax.tree.unflatten(jax.tree.structure(schedule), leaves)
+    for count in (-1, 0, 2, 5, 9):
+        assert np.isfinite(zeroed(jnp.int32(count)))

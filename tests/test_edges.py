@@ -595,3 +595,33 @@ def test_small_results_are_0_as_on_a_device():
     rates = oc.cosine_restarts_schedule(1.0, 5, num_cycles=50, peak_factor=0.1)
     assert through_json(rates) == rates
     assert rates(5 * 45) == rates(np.int32(5 * 45)) == 0
+
+
+def test_a_bent_phase_has_all_digits_at_both_ends_on_the_host():
+    assert oc.linear(1e-12, 1.0, steps=10, exponent=2.0)(0) == np.float32(1e-12)
+    steps = 2_000_000_011
+    value = oc.cosine(1.0, 0.0, steps=steps, exponent=2.0)(steps - 1)
+    np.testing.assert_allclose(value, np.sin(np.pi / 2 / steps) ** 4, rtol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [1e30, -1e30])
+def test_a_product_of_large_traced_rates_is_finite_on_the_host(rate):
+    def product(x, y):
+        return oc.constant(x, steps=5) * oc.constant(y, steps=5)
+
+    assert np.isfinite(jax.device_get(jax.jit(product)(1e30, rate))(0))
+
+
+def test_what_remains_of_a_traced_schedule_may_be_half_a_step():
+    line = oc.linear(0.0, 1.0, steps=10.5)
+    extend = jax.jit(lambda n: oc.extend(line, at_step=n, total_steps=20))
+    np.testing.assert_allclose(extend(10)(jnp.int32(15)), 10.25 / 10.5, rtol=1e-6)
+
+
+def test_under_x64_a_schedule_in_float32_is_spliced_at_a_traced_step(x64):
+    one, zero = np.float32(1), np.float32(0)
+    endless = oc.cosine_restarts_schedule(one, 10, end_value=zero)
+    line = oc.linear(one, zero, steps=5)
+    spliced = jax.jit(lambda n: oc.splice(endless, n, line))(3)
+    assert spliced(jnp.int32(3)) == 1
+    assert spliced(jnp.int32(3)).dtype == np.float32

@@ -417,3 +417,9 @@ def test_all_schedules_of_a_state_are_extended_in_a_loop():
     assert totals(70) == longer
     with pytest.raises(ValueError, match="total_steps=60 must be above at_step=60"):
         oc.extend(flat, at_step=60, total_steps=60)
+
+
+def test_a_named_curve_of_one_value_is_extended_after_its_end():
+    flat = oc.warmup_stable_decay_schedule(0.1, 10, warmup_steps=0, decay_steps=0)
+    longer = oc.extend(flat, at_step=20, total_steps=50)
+    assert longer == oc.constant(0.1, steps=50)

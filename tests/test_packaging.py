@@ -121,7 +121,9 @@ def test_ci_runs_the_lines_of_the_readme():
     assert main_job != tests
     assert 'eval "$main_job --steps' in CI
     assert CI.count('eval "$tests"') == 1
-    assert 'bash .ci/debian trixie "$work/trixie" "$tests"' in CI
+    assert (
+        'bash .ci/debian trixie "$work/trixie" "$main_job --steps 60 && $tests"' in CI
+    )
 
 
 def test_ci_lints_first_with_the_hooks_that_contributors_have():

@@ -311,3 +311,23 @@ def test_a_stack_has_no_phases():
 def test_many_phases_are_shown_at_once():
     schedule = oc.cosine_restarts_schedule(1.0, 10, num_cycles=4_000)
     assert "(3,985 more)" in str(schedule)
+
+
+def test_empty_phases_at_the_end_are_not_found_past_the_end():
+    risen = oc.warmup_cosine_annealing_schedule(1.0, 10, warmup_steps=10)
+    assert risen(jnp.int32(99)) == jax.jit(risen)(jnp.int32(99)) == 1
+
+
+def test_a_schedule_that_is_cut_drops_the_phases_behind_the_cut():
+    cycles = oc.cosine_restarts_schedule(0.1, 10, num_cycles=8)
+    spliced = oc.splice(cycles, 15, oc.linear(0.1, 0.0, steps=5))
+    assert table_of(spliced).integers.shape[-1] == 3
+
+
+def test_a_clock_that_starts_early_in_one_row_of_two_is_exact():
+    schedule = oc.extend(
+        oc.cosine(1.0, 0.0, steps=2**30), at_step=2**29, total_steps=LARGEST
+    )
+    count = LARGEST - 2**29
+    value = jax.jit(schedule)(jnp.int32(count))
+    np.testing.assert_allclose(value, schedule(count), rtol=1e-6)

@@ -209,3 +209,39 @@ def test_a_count_with_a_fraction_keeps_its_digits(count, whole, frac):
     np.testing.assert_array_equal(time.frac, np.array([frac, 0.5], np.float32))
     assert time.whole.dtype == np.int32
     assert time.frac.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("start", "steps"), [(0, LARGEST), (LARGEST, 1), (-1, -LARGEST), (-LARGEST, -1)]
+)
+def test_a_sum_past_the_ends_of_time_is_the_end(start, steps):
+    expected = min(max(start + steps, -LARGEST), LARGEST)
+    assert add(whole(start), whole(steps)).whole == expected
+    assert _time.add(whole(start), whole(steps)).whole == expected
+
+
+def test_a_count_in_half_precision_keeps_its_fraction():
+    time = jax.jit(lambda x: _time.from_array(x, FLOAT32))(jnp.bfloat16(2.5))
+    assert exact(time) == 2.5
+
+
+def test_the_ratio_that_is_read_back_has_numbers_up_to_4096():
+    ratio = 5 + Fraction(149, 4093)
+    assert _time.to_exact(stored(ratio)).item() == ratio
+
+
+def test_a_ratio_in_float64_has_numbers_up_to_two_to_the_26():
+    ratio = Fraction(1, 5_001)
+    assert _time.to_exact(_time.to_time(ratio, np.dtype(np.float64))).item() == ratio
+
+
+@pytest.mark.parametrize("frac", [2.0**-23, 0.123456])
+def test_a_fraction_that_is_no_simple_ratio_is_read_back_to_the_bit(frac):
+    time = at(7, frac)
+    assert _time.to_exact(time).item() == exact(time)
+
+
+@pytest.mark.parametrize("number", [3, 5, 7, 9, 11, 13])
+def test_a_traced_third_times_three_is_stored_as_whole(number):
+    time = scale(stored(3 + Fraction(1, number)), whole(number), whole(1))
+    assert exact(time) == 3 * number + 1
