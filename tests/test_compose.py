@@ -281,6 +281,7 @@ def test_combinations_nest_and_agree_on_host_and_device(schedule):
     assert [again(int(count)) for count in counts] == on_host.tolist()
 
 
+@pytest.mark.thorough
 def test_what_is_built_of_traced_numbers_may_be_differentiated():
     def value(stretch, at_step):
         decay = oc.stretch(oc.cosine(1.0, 0.0, steps=10), stretch)

@@ -39,7 +39,7 @@ TINY = float(np.finfo(np.float32).tiny)
 DEVICE, BENT, BENT_64 = 8, 16, 64
 
 ALL: Any = list(hypothesis.HealthCheck)
-few = hypothesis.settings(max_examples=25, deadline=None, suppress_health_check=ALL)
+few = hypothesis.settings(max_examples=15, deadline=None, suppress_health_check=ALL)
 many = hypothesis.settings(few, max_examples=1_000)
 thorough = pytest.mark.thorough
 
