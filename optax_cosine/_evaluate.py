@@ -25,7 +25,8 @@ trace time.
 """
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,8 @@ from optax_cosine._curve import (
 from optax_cosine._node import Clocked, Node, Product, Spliced, dtype_of
 from optax_cosine._table import COSINE, HOLD, MIRROR, REPEAT, Rows, Table
 from optax_cosine._time import LARGEST, Time, add, from_array, maximum, minimum
+
+Clip: TypeAlias = Callable[[Any, Any, Any], Array]
 
 # Comparing a count with every boundary is one kernel, a binary search is a loop of
 # kernels. But comparing takes memory, so beyond this many comparisons we search.
@@ -169,8 +172,12 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
         again = _wrap(now, total, lax.optimization_barrier(laps), table.after)
         row = _gather_row(table, _find_row(table, total, again, num_counts))
         now = _wrap(now, total, laps, table.after)
+    # Without a derivative that a clip could hide, the plain clamp compiles faster.
+    has_slope = not (is_known(table) and always(now.frac, 0))
+    clip = clip_value if has_slope else lax.clamp
     distances = _distances(row, now, starts_early=starts_early)
-    return _interpolate(row, *_weight_of_farther_end(row, *distances))
+    weight, is_from_start = _weight_of_farther_end(row, *distances, clip)
+    return _interpolate(row, weight, is_from_start, clip)
 
 
 def _completed_laps(now: Time, total: Time, after: Numbers) -> Numbers:
@@ -333,7 +340,7 @@ def _add_frac(steps: Numbers, frac: Numbers) -> Numbers:
 
 
 def _weight_of_farther_end(
-    row: _Row, elapsed: Numbers, remaining: Numbers
+    row: _Row, elapsed: Numbers, remaining: Numbers, clip: Clip
 ) -> tuple[Array, Numbers]:
     """A weight of at most one half, and whether the start is the nearer end.
 
@@ -347,7 +354,7 @@ def _weight_of_farther_end(
     # A long distance is rounded, perhaps past the middle of the row. Beyond pi / 4 the
     # sine of XLA has another formula, and may step back.
     half = whole_turn(row.is_cosine, near.dtype) / 2
-    turn = clip_value(lax.full_like(near, 0), near * row.turn_per_step, half)
+    turn = clip(lax.full_like(near, 0), near * row.turn_per_step, half)
     if not always(row.time_exponent, 1):
         turn, is_from_start = _bend_time(row, turn, is_from_start)
     # On a line the turn is the weight: a fraction of at most one half.
@@ -379,7 +386,7 @@ def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, N
     return select(row.time_exponent == 1, unchanged, bent_turn), is_from_start
 
 
-def _interpolate(row: _Row, weight: Array, is_from_start: Numbers) -> Array:
+def _interpolate(row: _Row, weight: Array, is_from_start: Numbers, clip: Clip) -> Array:
     """The value of the nearer end, and the weighted difference to the farther end."""
     # At a weight of 0 this is the value of the nearer end, to the bit.
     near = select(is_from_start, row.init_value, row.end_value)
@@ -388,4 +395,4 @@ def _interpolate(row: _Row, weight: Array, is_from_start: Numbers) -> Array:
     # Where the halves of the row meet, their roundings may pass each other, which would
     # be a step back. So neither half goes beyond the middle, which both round alike.
     middle = (row.init_value + row.end_value) / 2
-    return clip_value(lax.min(near, middle), value, lax.max(near, middle))
+    return clip(lax.min(near, middle), value, lax.max(near, middle))
