@@ -1,13 +1,15 @@
 """Random nestings of all public functions, against exact arithmetic.
 
 What is allowed is the table in docs/numerics.md. A nesting that fails is shrunk and
-shown as a line of Python, in which `oc` is the package.
+shown as a line of Python, in which `oc` is the package. To run ten times as many:
+`NESTINGS=10 python -m pytest -m thorough tests/test_nestings.py`.
 """
 
 import ast
 import copy
 import itertools
 import json
+import os
 import pathlib
 import pickle
 import random
@@ -40,7 +42,8 @@ DEVICE, BENT, BENT_64 = 8, 16, 64
 
 ALL: Any = list(hypothesis.HealthCheck)
 few = hypothesis.settings(max_examples=15, deadline=None, suppress_health_check=ALL)
-many = hypothesis.settings(few, max_examples=1_000)
+TIMES = int(os.environ.get("NESTINGS", "1"))
+many = hypothesis.settings(few, max_examples=400 * TIMES)
 thorough = pytest.mark.thorough
 
 
@@ -468,7 +471,7 @@ def test_many_nestings_agree_with_exact_arithmetic(kind, data):
 
 @thorough
 @any_length
-@hypothesis.settings(many, max_examples=100)
+@hypothesis.settings(many, max_examples=30 * TIMES)
 @hypothesis.given(data=st.data())
 def test_many_nestings_agree_compiled_and_of_traced_numbers(kind, data):
     nesting = data.draw(nestings.nestings(LIMITS[kind], depth=2))
@@ -478,7 +481,7 @@ def test_many_nestings_agree_compiled_and_of_traced_numbers(kind, data):
 
 @thorough
 @any_length
-@hypothesis.settings(many, max_examples=500)
+@hypothesis.settings(many, max_examples=150 * TIMES)
 @hypothesis.given(data=st.data())
 def test_many_nestings_agree_in_float64(x64, kind, data):
     check_in_float64(data.draw(nestings.nestings(LIMITS[kind])))
