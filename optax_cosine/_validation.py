@@ -49,7 +49,8 @@ def _check_scalar(name: str, value: Scalar) -> Scalar:
         if is_traced(value):
             return value
         # bfloat16 and similar types become Python numbers by way of float64.
-        return np.asarray(value).astype(np.float64 if is_float else value.dtype).item()
+        dtype = np.float64 if is_float(value) else value.dtype
+        return np.asarray(value).astype(dtype).item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         hint = "; YAML reads 3e-4 as text, write 3.0e-4" if _is_numeric(value) else ""
         raise TypeError(f"{name} must be a number, got {value!r}{hint}.")

@@ -531,6 +531,12 @@ def test_a_keyword_of_another_library_is_answered_with_ours(build, arguments, me
         build(**arguments)
 
 
+@pytest.mark.parametrize("steps", [np.int64(-7), np.int8(-7), np.array(-7)])
+def test_an_integer_of_numpy_is_shown_as_an_integer(steps):
+    with pytest.raises(ValueError, match=r"total_steps must be .* steps, got -7\.$"):
+        warmup(0.1, steps, warmup_steps=1)
+
+
 # As a user without a type checker would write.
 BY_POSITION: list[tuple[Any, tuple, str]] = [
     (oc.linear, (0, 1, 5), "takes 2 arguments by position, got 3: write steps=5"),
