@@ -1,8 +1,7 @@
-"""The clock on which a schedule is read that is not a table, or has no end.
+"""The clocks of schedules that are not tables, and of endless tables.
 
 A clock maps a count to the step at which a schedule is read. A table that ends takes a
-shift or a stretch into the clocks of its rows. Endless tables, splices and staircases
-need this clock.
+shift or a stretch into the clocks of its rows, and needs none of these.
 """
 
 import math
@@ -87,7 +86,7 @@ def count_at(clock: Clock, step: Time) -> Time:
 
 
 def changes_nothing(clock: Clock) -> bool:
-    """Whether the clock is known to tell each count as the step."""
+    """Whether it is known that the step is the count, at each count."""
     if not is_known(clock):
         return False
     every, at_count, at_step, speed = host_clock(clock)

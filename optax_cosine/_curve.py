@@ -77,9 +77,8 @@ def _clip_value_jvp(primals: Any, tangents: Any) -> Any:
 
 
 @jax.custom_jvp
-def value_with_slope_of(value: Array, other: Array) -> Array:
+def value_with_slope_of(value: Array, _: Array) -> Array:
     """The value, with the derivative of another number that differs by a rounding."""
-    del other
     return value
 
 
@@ -141,8 +140,9 @@ def one_minus_power_precisely(log: Array, power: Array) -> Array:
     """
     x, most = -log, 2.0**-5 if log.dtype == np.float32 else 2.0**-11
     series = x - x * x * (1 / 2 - x * (1 / 6 - x / 24))
-    # Where the series ends, `1 - power` may be rounded below the last value of the
-    # series. So it is at least the largest value of the series, and a rounding of that.
+    # At the end of the series `1 - power` may be rounded below the last value of the
+    # series. So no difference is below the largest value of the series, with a margin
+    # of some roundings.
     margin = 1 + 8 * float(np.finfo(log.dtype).eps)
     largest = lax.full_like(log, -math.expm1(-most) * margin)
     return lax.select(x < most, series, lax.max(1 - power, largest))

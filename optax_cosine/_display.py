@@ -110,7 +110,8 @@ def expression(node: Node) -> str:
             code = expression(inner)
             if at_count:
                 total = to_number(end_of(node))
-                # The factor of an extended product may end between steps, or before.
+                # A factor of an extended product may end between two steps, or before
+                # `at_step`: `extend` takes neither.
                 if total.denominator != 1 or total <= at_count:
                     return f"Schedule.from_dict({to_dict(node)!r})"
                 return f"extend({code}, at_step={at_count}, total_steps={total})"
@@ -137,6 +138,8 @@ def _table_expression(table: Table) -> str:
 
 def _code_of_rows(rows: list[HostRow], dtype: np.dtype, after: int) -> _Code:
     segments = _segments(rows)
+    # Rows whose clock starts early are shifted before they are joined: a shift of a
+    # table that repeats is not a table.
     if len(segments) == 1 and rows[0].start == rows[0].clock_start:
         return _code_of_segment(rows, dtype, after)
     code = _code_of_segment(segments[0], dtype, HOLD)

@@ -4,7 +4,7 @@ For a table:
 
 1. Clamp the count to int32, in its own dtype.
 2. Wrap it into one lap, if the table repeats or mirrors itself.
-3. Find the row that plays, by comparing its times with those of the row.
+3. Find the row that plays, by comparing the count with the ends of the rows.
 4. Count the steps since the clock of the row started, and until it ends, in integers.
    The smaller number becomes a float. Without fractions of a step, nothing is rounded
    before.
@@ -56,6 +56,7 @@ Clip: TypeAlias = Callable[[Any, Any, Any], Array]
 # Comparing a count with every boundary is one kernel, a binary search is a loop of
 # kernels. But comparing takes memory, so beyond this many comparisons we search.
 _MAX_COMPARISONS = 2**18
+# `jax.vmap` shows one count and hides how many there are, so as many are assumed.
 _LEAST_COUNTS = 128
 # Up to this many known rows are chosen with selects, which a CPU vectorizes. It does
 # not vectorize gathers.
@@ -67,7 +68,7 @@ _MAX_ADDITIONS = 8
 _MAX_KNOWN_ADDITIONS = 32
 # JAX has this function from 0.7 on. Without it, explicit axes are not supported.
 _auto_axes: Any = getattr(jax.sharding, "auto_axes", None)
-# Row indices are computed in this file and never out of bounds, so XLA need not clamp.
+# Row indices are computed in this file and never out of bounds, so JAX need not check.
 _IN_BOUNDS = lax.GatherScatterMode.PROMISE_IN_BOUNDS
 
 
@@ -100,8 +101,7 @@ def _explicit_mesh(tree: Pytree) -> Any:
 
 def _evaluate(node: Node, counts: Array | Time) -> Array:
     dtype, some = dtype_of(node), jax.tree.leaves(counts)[0]
-    # A symbolic number of counts may be any number, so it is taken to be large. And
-    # `jax.vmap` hides for how many counts one count stands.
+    # A symbolic number of counts may be any number, so it is taken to be large.
     num_counts = _MAX_COMPARISONS
     if isinstance(some.size, int):
         num_counts = max(some.size, _LEAST_COUNTS)

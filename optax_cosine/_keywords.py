@@ -1,4 +1,4 @@
-"""Keywords of other libraries, answered with the keyword of this library."""
+"""Keywords of other libraries, and arguments by position, answered with keywords."""
 
 import difflib
 import functools
@@ -36,7 +36,10 @@ _NOTES = {
 
 
 def answer_wrong_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """A keyword of another library is refused with the keyword of this library."""
+    """Keywords that are not known, and too many arguments by position, are refused.
+
+    The error names the keyword to write.
+    """
     parameters = inspect.signature(function).parameters
     what, known = function.__name__, list(parameters)
     kinds = [parameter.kind for parameter in parameters.values()]

@@ -144,9 +144,9 @@ def to_free_time(steps: Scalar) -> Time:
 
 
 def freed(time: Time) -> Time:
-    """A time of a table as one that belongs to no table, in the same dtype as others.
+    """A time of a table, stored as `to_free_time` stores the same number.
 
-    Equal schedules have equal times then, however they were computed.
+    So equal times are stored alike, however they were computed.
     """
     is_single = is_known(time) and not np.ndim(time.whole)
     return to_free_time(to_number(time)) if is_single else time

@@ -195,7 +195,7 @@ def scaled(draw: Any, within: Nesting, _limit: int, _depth: int) -> Nesting:
 
 
 def value_at(exact: oracle.Schedule, step: int) -> float:
-    hypothesis.assume(places_in_time(exact, Fraction(step)))
+    hypothesis.assume(promised_places(exact, Fraction(step)))
     return float(exact.stored(step))
 
 
@@ -257,7 +257,8 @@ KINDS = {
 # --- What can be promised ---
 
 
-def places_in_time(exact: oracle.Schedule, time: Fraction) -> list[oracle.Place]:
+def promised_places(exact: oracle.Schedule, time: Fraction) -> list[oracle.Place]:
+    """The places at a time, or none if no value is promised there."""
     try:
         return exact.places(time)
     except oracle.NotPromisedError:
@@ -277,7 +278,7 @@ def is_in_range(exact: oracle.Schedule) -> bool:
         else:
             times = [time for time in times if time < LARGEST]
         for time in times:
-            for place in places_in_time(inner, time):
+            for place in promised_places(inner, time):
                 clock_start = time - place.fraction * place.length
                 clock_end = clock_start + place.length
                 if clock_start < -LARGEST or clock_end > LARGEST or place.length < 1:

@@ -1,5 +1,6 @@
 """Schedules and optimizers under test, and what a training step is made of."""
 
+import json
 from typing import Any
 
 import jax
@@ -15,6 +16,10 @@ def table_of(schedule: oc.Schedule) -> Table:
     """The table that a schedule is."""
     assert isinstance(schedule.node, Table)
     return schedule.node
+
+
+def through_json(schedule: oc.Schedule) -> oc.Schedule:
+    return oc.Schedule.from_dict(json.loads(json.dumps(schedule.to_dict())))
 
 
 def padded(schedule: oc.Schedule, rows: int) -> oc.Schedule:

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import json
 import pickle
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import reference
 from cases import CASES, FEW, plain
+from programs import through_json
 from sweeps import sweep
 
 import optax_cosine as oc
@@ -214,7 +214,7 @@ def test_a_schedule_is_a_value(name):
         twin,
         copy.deepcopy(schedule),
         pickle.loads(pickle.dumps(schedule)),
-        oc.Schedule.from_dict(json.loads(json.dumps(schedule.to_dict()))),
+        through_json(schedule),
         jax.device_get(jax.device_put(schedule)),
     ]
     for other in copies:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from programs import inject
+from programs import inject, through_json
 from reference import cosine, joined, ulps
 from sweeps import sweep
 
@@ -27,10 +27,6 @@ import optax_cosine as oc
 LARGEST = 2**31 - 1
 ENDLESS = oc.cosine_restarts_schedule(1.0, 10)
 DECAY = oc.cosine_annealing_schedule(0.1, 100)
-
-
-def through_json(schedule: Any) -> Any:
-    return oc.Schedule.from_dict(json.loads(json.dumps(schedule.to_dict())))
 
 
 def on_both(schedule: Any, counts: Any) -> tuple[list[float], list[float]]:
@@ -79,6 +75,7 @@ def test_a_traced_extension_that_makes_no_sense_is_a_schedule(numbers):
     assert through_json(schedule) == schedule
     assert schedule.total_steps >= 1
     host, device = on_both(jax.device_get(schedule), range(0, 300, 7))
+    # Near an end at 0 a device is off by some roundings of the other end.
     np.testing.assert_allclose(host, device, rtol=1e-6, atol=1e-9)
 
 
@@ -176,6 +173,7 @@ def test_counts_that_are_not_finite_have_the_obvious_value(schedule):
     some = np.asarray(schedule(np.array([math.nan, 4.0, math.inf, -math.inf])))
     assert np.isnan(some[0])
     expected = [schedule(4), schedule(LARGEST), schedule(0)]
+    # Stretched clocks are off by some roundings of the largest value, 1.
     np.testing.assert_allclose(some[1:], expected, rtol=1e-5, atol=1e-7)
 
 
@@ -200,6 +198,7 @@ def test_a_traced_wait_between_two_steps_agrees_at_the_last_step():
         for count in (0, 5, LARGEST - 9, LARGEST):
             device = np.int32(count)
             values = [known(device), schedule(count), schedule(device)]
+            # Traced clocks are off by some roundings of the largest value, 1.
             np.testing.assert_allclose(values, known(count), rtol=1e-5, atol=1e-6)
 
 
@@ -230,6 +229,7 @@ def test_a_count_of_any_type_is_read(count):
     expected = 0.1 * (1 + np.cos(np.pi * np.minimum(exact, 100) / 100)) / 2
     assert values.shape == expected.shape
     assert values.dtype == np.float32
+    # The formula of the textbook cancels near its end, by a rounding of 0.1.
     np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-9)
 
 
@@ -394,6 +394,7 @@ def test_no_traced_number_gives_nan_and_host_and_device_agree(name):
             values = values[:kept]
             host = np.array([schedule(count) for count in SOME[:kept].tolist()])
             scale = float(max(np.abs(values).max(), np.abs(host).max()))
+            # 16 roundings of the largest value.
             np.testing.assert_allclose(
                 host, values, rtol=2e-6, atol=1e-6 * scale, err_msg=case
             )
@@ -552,7 +553,7 @@ def test_the_code_of_an_extended_product_builds_it():
             assert eval(repr(edited), dict(vars(oc))) == edited
 
 
-def test_two_shifts_that_cancel_are_no_clock():
+def test_two_shifts_that_cancel_leave_the_schedule_as_it_is():
     for steps in (1, 0.5, 7):
         assert oc.shift(oc.shift(ENDLESS, -steps), steps) == ENDLESS
     assert oc.stretch(oc.stretch(ENDLESS, 7), 1 / 7) == ENDLESS

@@ -1,7 +1,6 @@
 """Schedules through JSON, and what cannot be read."""
 
 import contextlib
-import json
 import math
 
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import pytest
 from cases import CASES, plain
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import padded, table_of
+from programs import padded, table_of, through_json
 
 import optax_cosine as oc
 
@@ -40,10 +39,6 @@ KINDS = {
     "stack of clocks": oc.stack([CLOCKED, oc.shift(RESTARTS, -1)]),
     "stack of stairs": oc.stack([STAIRCASE, oc.staircase(RESTARTS, 7)]),
 }
-
-
-def through_json(schedule: oc.Schedule) -> oc.Schedule:
-    return oc.Schedule.from_dict(json.loads(json.dumps(schedule.to_dict())))
 
 
 def test_a_dict_of_a_schedule_says_what_it_is():

@@ -8,7 +8,6 @@ shown as a line of Python, in which `oc` is the package. To run ten times as man
 import ast
 import copy
 import itertools
-import json
 import os
 import pathlib
 import pickle
@@ -28,6 +27,7 @@ import optax
 import oracle
 import pytest
 from nestings import LARGEST, LIMITS, Nesting
+from programs import through_json
 
 import optax_cosine as oc
 
@@ -175,21 +175,12 @@ def truth_at(
     )
 
 
-def is_promised(exact: oracle.Schedule, time: Fraction) -> bool:
-    """Whether the schedules within are read where the contract holds."""
-    try:
-        exact.places(time)
-    except oracle.NotPromisedError:
-        return False
-    return True
-
-
 def is_unclear(exact: oracle.Schedule, count: int, more: int) -> bool:
     for time in exact.boundaries(count + 2, max(count - 1, 0)):
         before = max(time - NEAR / 2, Fraction(0))
-        if not (is_promised(exact, time) and is_promised(exact, before)):
+        sides = [nestings.promised_places(exact, side) for side in (time, before)]
+        if not all(sides):
             return True
-        sides = exact.places(time), exact.places(before)
         slack = max(more * x.slack + x.drift for side in sides for x in side)
         # Stretches multiply the distance at which a time is stored as whole.
         if not slack or abs(time - count) > max(slack, 16 * NEAR):
@@ -203,7 +194,11 @@ def is_unclear(exact: oracle.Schedule, count: int, more: int) -> bool:
 def truth_of(
     exact: oracle.Schedule, counts: list[int], dtype: Any = np.float32, more: int = 1
 ) -> Truth:
-    counts = [count for count in counts if is_promised(exact, Fraction(max(count, 0)))]
+    counts = [
+        count
+        for count in counts
+        if nestings.promised_places(exact, Fraction(max(count, 0)))
+    ]
     rows = [truth_at(exact, count, dtype, more) for count in counts]
     begins = [True]
     for before, count in itertools.pairwise(counts):
@@ -215,8 +210,9 @@ def truth_of(
     return Truth._make([*columns, np.array(begins)])
 
 
-def chosen_counts(exact: oracle.Schedule, rng: random.Random) -> list[int]:
+def chosen_counts(exact: oracle.Schedule) -> list[int]:
     """Counts at and beside boundaries, at ends, and anywhere."""
+    rng = random.Random(0)
     end = 3 * LIMITS["short"] if exact.end is None else int(exact.end)
     counts = {-1, 0, 1, LARGEST, end - 1, end, end + 1, end + 2}
     windows = [0, end, *(rng.randint(0, min(2 * end, LARGEST)) for _ in range(4))]
@@ -296,9 +292,9 @@ def padded(counts: Any) -> np.ndarray:
     return np.resize(np.asarray(counts), NUM_COUNTS).astype(np.int32)
 
 
-def check_on_the_host(nesting: Nesting, both: Both, seed: int) -> Truth:
+def check_on_the_host(nesting: Nesting, both: Both) -> Truth:
     schedule, exact = both
-    truth = truth_of(exact, chosen_counts(exact, random.Random(seed)))
+    truth = truth_of(exact, chosen_counts(exact))
     values = np.array([schedule(int(count)) for count in truth.counts])
     assert values.dtype == np.float32
     assert_agrees(truth, values, truth.host, "host")
@@ -314,13 +310,15 @@ def check_on_the_host(nesting: Nesting, both: Both, seed: int) -> Truth:
     return truth
 
 
-def check_copies(schedule: Any) -> None:
+def check_code(schedule: Any) -> None:
     code = repr(schedule)
     if "..." not in code:
         assert eval(code, dict(vars(oc))) == schedule
-    text = json.dumps(schedule.to_dict())
-    again = oc.Schedule.from_dict(json.loads(text))
-    for twin in (again, pickle.loads(pickle.dumps(schedule)), copy.deepcopy(schedule)):
+
+
+def check_copies(schedule: Any) -> None:
+    pickled = pickle.loads(pickle.dumps(schedule))
+    for twin in (through_json(schedule), pickled, copy.deepcopy(schedule)):
         assert twin == schedule
         assert hash(twin) == hash(schedule)
     str(schedule)
@@ -347,7 +345,8 @@ def check_on_the_device(both: Both, truth: Truth, *, compiled: bool) -> None:
 def check(nesting: Nesting, *, compiled: bool = False) -> None:
     hypothesis.assume(nestings.is_in_range(nesting.exact))
     both = both_of(nesting)
-    truth = check_on_the_host(nesting, both, 0)
+    truth = check_on_the_host(nesting, both)
+    check_code(both.schedule)
     check_copies(both.schedule)
     check_on_the_device(both, truth, compiled=compiled)
 
@@ -360,11 +359,11 @@ def check_in_float64(nesting: Nesting) -> None:
     hypothesis.assume(nestings.is_in_range(nesting.exact))
     with oracle.in_float64():
         both = both_of(nesting)
-        counts = chosen_counts(both.exact, random.Random(0))
-        truth = truth_of(both.exact, counts, np.float64)
+        truth = truth_of(both.exact, chosen_counts(both.exact), np.float64)
     values = np.array([both.schedule(int(count)) for count in truth.counts])
     assert values.dtype == np.float64
     assert_agrees(truth, values, truth.device, "host")
+    check_code(both.schedule)
     check_copies(both.schedule)
     with jax.disable_jit():
         kept = jax.device_put(both.schedule)
@@ -406,8 +405,7 @@ def check_traced(nesting: Nesting) -> None:
     rounded = [x.item() for x in literals.numbers]
     exact = eval(code, {"oc": oracle, "numbers": rounded})
     hypothesis.assume(nestings.is_in_range(exact))
-    counts = chosen_counts(exact, random.Random(0))
-    truth = truth_of(exact, counts, more=8)
+    truth = truth_of(exact, chosen_counts(exact), more=8)
 
     @jax.jit
     def built(numbers, counts):
@@ -425,10 +423,7 @@ def check_traced(nesting: Nesting) -> None:
     assert_agrees(loose, values, truth.device, "traced")
     values = np.array([schedule(int(count)) for count in truth.counts])
     assert_agrees(loose, values, truth.device, "traced, then on the host")
-    text = json.dumps(schedule.to_dict())
-    assert oc.Schedule.from_dict(json.loads(text)) == schedule
-    assert pickle.loads(pickle.dumps(schedule)) == schedule
-    str(schedule)
+    check_copies(schedule)
 
 
 # --- The tests ---

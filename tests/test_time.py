@@ -236,7 +236,7 @@ def test_a_ratio_in_float64_has_numbers_up_to_two_to_the_26():
 
 
 @pytest.mark.parametrize("frac", [2.0**-23, 0.123456])
-def test_a_fraction_that_is_no_simple_ratio_is_read_back_to_the_bit(frac):
+def test_a_fraction_that_is_not_a_simple_ratio_is_read_back_to_the_bit(frac):
     time = at(7, frac)
     assert _time.to_exact(time).item() == exact(time)
 
