@@ -16,6 +16,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 
 Numbers: TypeAlias = jax.Array | np.ndarray
+Arrays: TypeAlias = tuple[jax.Array, ...]
 # A Python number, a NumPy scalar, or a traced JAX scalar; they share their operators,
 # but no type says so.
 Scalar: TypeAlias = Any
@@ -33,7 +34,7 @@ def is_known(*trees: object) -> bool:
     return all(isinstance(x, np.ndarray | np.generic) for x in jax.tree.leaves(trees))
 
 
-def always(numbers: Any, value: float) -> bool:
+def always(numbers: Numbers, value: float) -> bool:
     """Whether all `numbers` are known to be `value`. Nothing is known of a tracer."""
     return is_known(numbers) and bool(np.all(np.equal(numbers, value)))
 
@@ -92,11 +93,11 @@ def read_only(numbers: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def is_float(leaf: Any) -> bool:
+def is_float(leaf: Numbers | np.generic) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def widen(leaf: Any) -> Any:
+def widen(leaf: Numbers) -> Numbers:
     """The array in float32, if its floats are narrower."""
     narrow = is_float(leaf) and leaf.dtype.itemsize < 4
     return leaf.astype(np.float32) if narrow else leaf

@@ -11,14 +11,13 @@ A weight comes with a flag that says from which end it is seen.
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from optax_cosine._arrays import Numbers, is_known, select
+from optax_cosine._arrays import Arrays, Numbers, Pytree, is_known, select
 from optax_cosine._time import Time, to_doubles
 
 # Replaces a length of 0: any count divided by it stays finite.
@@ -72,7 +71,7 @@ def clip_value(low: Array, value: Array, high: Array) -> Array:
 
 
 @clip_value.defjvp
-def _clip_value_jvp(primals: Any, tangents: Any) -> Any:
+def _clip_value_jvp(primals: Arrays, tangents: Arrays) -> tuple[Array, Array]:
     return clip_value(*primals), tangents[1]
 
 
@@ -83,7 +82,7 @@ def value_with_slope_of(value: Array, _: Array) -> Array:
 
 
 @value_with_slope_of.defjvp
-def _value_with_slope_of_jvp(primals: Any, tangents: Any) -> Any:
+def _value_with_slope_of_jvp(primals: Arrays, tangents: Arrays) -> tuple[Array, Array]:
     return value_with_slope_of(*primals), tangents[1]
 
 
@@ -149,7 +148,9 @@ def one_minus_power_precisely(log: Array, power: Array) -> Array:
 
 
 @bend.defjvp
-def _bend_jvp(one_minus: Callable, primals: Any, tangents: Any) -> Any:
+def _bend_jvp(
+    one_minus: Callable, primals: Arrays, tangents: Arrays
+) -> tuple[Arrays, Pytree]:
     # By hand for two reasons. At an exponent of 1 autodiff would follow the branch that
     # does not depend on the exponent, and return 0. And at a base of 0 the slope may be
     # infinite; here it is 0.

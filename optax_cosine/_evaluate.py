@@ -51,7 +51,7 @@ from optax_cosine._node import Clocked, Node, Product, Spliced, dtype_of
 from optax_cosine._table import COSINE, HOLD, MIRROR, REPEAT, Rows, Table
 from optax_cosine._time import LARGEST, Time, add, from_array, maximum, minimum
 
-Clip: TypeAlias = Callable[[Any, Any, Any], Array]
+Clip: TypeAlias = Callable[[Numbers, Numbers, Numbers], Array]
 
 # Comparing a count with every boundary is one kernel, a binary search is a loop of
 # kernels. But comparing takes memory, so beyond this many comparisons we search.

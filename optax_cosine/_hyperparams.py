@@ -1,8 +1,8 @@
 """What the user wrote for the arguments of an optimizer, by what becomes of it."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ class Hyperparams(NamedTuple):
 
     nodes: dict[str, Node]  # of schedules, which travel in the state
     functions: dict[str, Callable]  # schedules of other making: stay in the program
-    static: dict[str, Any]
+    static: dict[str, object]
 
 
 def factory_of(
@@ -59,7 +59,9 @@ def factory_of(
     return factory
 
 
-def hyperparams_of(factory: Factory, args: Any, kwargs: Any) -> Hyperparams:
+def hyperparams_of(
+    factory: Factory, args: Sequence[object], kwargs: Mapping[str, object]
+) -> Hyperparams:
     hyperparams = Hyperparams({}, {}, {})
     for name, value in _by_name(factory, args, kwargs).items():
         if isinstance(value, Schedule):
@@ -74,7 +76,9 @@ def hyperparams_of(factory: Factory, args: Any, kwargs: Any) -> Hyperparams:
     return hyperparams
 
 
-def _by_name(factory: Factory, args: Any, kwargs: Any) -> dict[str, Any]:
+def _by_name(
+    factory: Factory, args: Sequence[object], kwargs: Mapping[str, object]
+) -> dict[str, object]:
     signature = inspect.Signature(list(factory.parameters.values()))
     try:
         signature.bind(*args, **kwargs)
@@ -89,7 +93,7 @@ def _by_name(factory: Factory, args: Any, kwargs: Any) -> dict[str, Any]:
                 f"{factory.name}: a hyperparameter needs a name, which "
                 f"{factory.parameters[name]} does not give it, got {args!r}."
             )
-    return positional | kwargs
+    return {**positional, **kwargs}
 
 
 def _refuse_setting(factory: Factory, name: str, schedule: Schedule) -> None:
@@ -101,14 +105,14 @@ def _refuse_setting(factory: Factory, name: str, schedule: Schedule) -> None:
         )
 
 
-def _is_float(value: Any) -> bool:
+def _is_float(value: object) -> bool:
     """A number that may be scheduled, traced or not; ints and arrays are settings."""
     if isinstance(value, jax.Array | np.ndarray | np.generic):
         return value.ndim == 0 and is_float(value)
     return isinstance(value, float)
 
 
-def _is_function(value: Any) -> bool:
+def _is_function(value: object) -> TypeGuard[Callable]:
     # A dtype such as jnp.bfloat16 is callable, but is not a function of the count.
     return callable(value) and not isinstance(value, type)
 

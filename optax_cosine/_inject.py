@@ -179,7 +179,7 @@ def _any_narrower(inputs: Pytree, values: Mapping[str, jax.Array]) -> bool:
     return any(is_float(leaf) and leaf.dtype.itemsize < size for leaf in leaves)
 
 
-def _refuse_written(name: str, value: Any) -> None:
+def _refuse_written(name: str, value: object) -> None:
     # `update` and `init` write arrays of a strong type.
     if not hasattr(value, "dtype") or getattr(value, "weak_type", False):
         raise TypeError(wrong_place(name, value))

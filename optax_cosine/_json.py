@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from optax_cosine._arrays import Numbers, read_only
 from optax_cosine._clock import Clock
@@ -46,9 +47,9 @@ def to_dict(node: Node | Clock | Time | Numbers) -> Any:
             return np.asarray(node).tolist()
 
 
-def from_dict(values: Any, name: str = "a schedule") -> Node:
+def from_dict(values: object, name: str = "a schedule") -> Node:
     """The node that was written. The message of an error names the key."""
-    _check_mapping(name, values)
+    values = _checked_mapping(name, values)
     kind = values.get("kind")
     if not isinstance(kind, str) or kind not in ("table", *_COMBINATIONS):
         kinds = "table, product, spliced or clocked"
@@ -61,7 +62,7 @@ def from_dict(values: Any, name: str = "a schedule") -> Node:
     return node
 
 
-def _read_parts(values: Mapping[str, Any], kind: Any) -> Any:
+def _read_parts(values: Mapping[str, object], kind: Any) -> Any:
     """A named tuple, each field of which is a node, a clock, a time, or a number."""
     _check_keys(values, ["kind", *kind._fields])
     parts = kind(*(_read_part(name, values[name]) for name in kind._fields))
@@ -74,24 +75,23 @@ def _read_parts(values: Mapping[str, Any], kind: Any) -> Any:
     return parts
 
 
-def _read_part(name: str, value: Any) -> Any:
+def _read_part(name: str, value: object) -> Any:
     match name:
         case "every":
             return _read_array(name, value, np.int32)
         case "clock":
-            _check_mapping(name, value)
-            return _read_parts(value, Clock)
+            return _read_parts(_checked_mapping(name, value), Clock)
         case "at_step" | "at_count" | "steps" | "counts":
             return _read_time(name, value)
         case _:
             return from_dict(value, name)
 
 
-def _read_time(name: str, value: Any) -> Time:
-    _check_mapping(name, value)
-    _check_keys(value, ["whole", "frac"], f" of {name}")
-    whole = _read_array(name, value["whole"], np.int32)
-    frac = _read_array(f"{name}_frac", value["frac"], jnp.result_type(float))
+def _read_time(name: str, value: object) -> Time:
+    values = _checked_mapping(name, value)
+    _check_keys(values, ["whole", "frac"], f" of {name}")
+    whole = _read_array(name, values["whole"], np.int32)
+    frac = _read_array(f"{name}_frac", values["frac"], jnp.result_type(float))
     # Float64 only if float32 does not hold it, as it was stored.
     narrow = read_only(frac.astype(np.float32))
     frac = narrow if (narrow == frac).all() else frac
@@ -101,7 +101,7 @@ def _read_time(name: str, value: Any) -> Time:
     return Time(whole, frac)
 
 
-def _read_table(values: Mapping[str, Any]) -> Table:
+def _read_table(values: Mapping[str, object]) -> Table:
     _check_keys(values, ["kind", "dtype", *_INTEGERS, *_FLOATS, "after"])
     dtype = values["dtype"]
     if not isinstance(dtype, str) or dtype not in ("float32", "float64"):
@@ -134,18 +134,21 @@ def _check_rows(columns: Mapping[str, np.ndarray]) -> None:
         raise ValueError(f"clock_ends must not be below clock_starts, got {stops!r}.")
 
 
-def _check_mapping(name: str, value: object) -> None:
+def _checked_mapping(name: str, value: object) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a dict, got {value!r}.")
+    return value
 
 
-def _check_keys(values: Mapping[str, Any], names: Iterable[str], of: str = "") -> None:
+def _check_keys(
+    values: Mapping[str, object], names: Iterable[str], of: str = ""
+) -> None:
     if wrong := set(names) ^ values.keys():
         state = "unknown" if wrong & values.keys() else "missing"
         raise ValueError(f"{state} keys{of}: {', '.join(sorted(map(str, wrong)))}.")
 
 
-def _read_array(name: str, value: Any, dtype: Any) -> np.ndarray:
+def _read_array(name: str, value: object, dtype: DTypeLike) -> np.ndarray:
     try:
         wide = np.array(value)
     except ValueError as error:
@@ -165,7 +168,7 @@ def _read_array(name: str, value: Any, dtype: Any) -> np.ndarray:
     return read_only(array)
 
 
-def _rule_of(name: str) -> tuple[str, Callable[[np.ndarray], Any]]:
+def _rule_of(name: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
     """What holds of each number of a field: in words, and as a function."""
     if name.endswith(("_fracs", "_frac")):
         return "from 0 to below 1", lambda x: (x >= 0) & (x < 1)
@@ -178,7 +181,7 @@ def _rule_of(name: str) -> tuple[str, Callable[[np.ndarray], Any]]:
     return f"{least if least >= 0 else '-(2**31 - 1)'} or more", lambda x: x >= least
 
 
-def _is_rate(values: np.ndarray) -> Any:
+def _is_rate(values: np.ndarray) -> np.ndarray:
     sizes = abs(values)
     return (values == 0) | ((sizes >= SMALLEST_RATE) & (sizes <= LARGEST_RATE))
 

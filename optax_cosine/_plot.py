@@ -58,7 +58,7 @@ def plot(schedules: Any, total_steps: int | None = None, *, ax: Any = None) -> A
     return axis
 
 
-def _named(schedules: Any) -> dict[Any, Callable]:
+def _named(schedules: object) -> Mapping[Any, Callable]:
     if callable(schedules) or not isinstance(schedules, Iterable):
         return {None: _known(schedules)}
     if isinstance(schedules, Mapping):
@@ -77,7 +77,7 @@ def _label(index: int, schedule: Callable) -> str:
     return text if short else text[: _LONGEST_LABEL - 3] + "..."
 
 
-def _known(schedule: Any) -> Callable:
+def _known(schedule: object) -> Callable:
     if isinstance(schedule, Schedule):
         check_schedule("schedules", schedule)
         return to_schedule(known_node(schedule))

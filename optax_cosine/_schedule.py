@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 from optax_cosine import _display, _node
 from optax_cosine._arrays import (
     Numbers,
+    Scalar,
     is_known,
     is_traced,
     read_only,
@@ -187,7 +188,7 @@ class Schedule:
         return to_dict(widen_numbers(known_node(self)))
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Schedule":
+    def from_dict(cls, values: Mapping[str, object]) -> "Schedule":
         """The schedule that `to_dict` was called on, to the bit.
 
         Use it for schedules kept as JSON: beside a checkpoint, in a log, in a file of
@@ -239,7 +240,7 @@ class Schedule:
     def __neg__(self) -> "Schedule":
         return self * -1.0
 
-    def _scale(self, operation: Callable, name: str, number: ArrayLike) -> "Schedule":
+    def _scale(self, operation: Callable, name: str, number: Scalar) -> "Schedule":
         number = check_rate(name, number)
         scaling = _scaling(operation, name, number)
         return checked_schedule(_node.map_rates(self._node, scaling))
@@ -391,7 +392,7 @@ def _have_same_leaves(first: Node, second: Node) -> bool:
     return treedef == other and all(a is b or _is_equal(a, b) for a, b in pairs)
 
 
-def _is_equal(a: Any, b: Any) -> bool:
+def _is_equal(a: object, b: object) -> bool:
     try:
         same = a == b
         return same if isinstance(same, bool) else bool(np.all(same))
@@ -405,7 +406,7 @@ def _is_number(value: object) -> bool:
 
 
 def _scaling(
-    operation: Callable, name: str, number: Any
+    operation: Callable, name: str, number: Scalar
 ) -> Callable[[Numbers], Numbers]:
     """From a column of rates to the column times or divided by `number`."""
 

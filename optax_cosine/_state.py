@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from optax_cosine._arrays import (
     Numbers,
     Pytree,
+    Scalar,
     is_float,
     is_traced,
     read_only,
@@ -60,7 +61,7 @@ class ReadOnlyMap(Mapping[str, Any]):
         entries = ", ".join(f"{name}={entry!r}" for name, entry in self.items())
         return f"{type(self).__name__}({entries})"
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str, value: object) -> None:
         """Refuses."""
         raise TypeError(wrong_place(name, value))
 
@@ -113,14 +114,14 @@ class InjectSchedulesState(NamedTuple):
         return ReadOnlyMap(self.applied)
 
 
-def wrong_place(name: str, value: Any) -> str:
+def wrong_place(name: str, value: object) -> str:
     return (
         f"{name} was set to {value!r} in a place of the state that no update reads: "
         f"write set_schedules(opt_state, {name}=...) instead."
     )
 
 
-def number_as_node(name: str, value: Any) -> Node:
+def number_as_node(name: str, value: Scalar) -> Node:
     value = check_rate(name, value)
     return single_row(1, LINEAR, value, value)
 
@@ -362,7 +363,7 @@ def _refuse_ambiguity(
 
 
 def _refuse_unknown(
-    names: Mapping[str, Any], states: Mapping[str, InjectSchedulesState]
+    names: Mapping[str, object], states: Mapping[str, InjectSchedulesState]
 ) -> None:
     known = _names_of(states)
     for name in names:
@@ -377,7 +378,7 @@ def _refuse_unknown(
 # --- What is read ---
 
 
-def _is_same(count: Any, other: Any) -> bool:
+def _is_same(count: Pytree, other: Pytree) -> bool:
     counts = to_numpy((count, other))
     return counts is not None and np.array_equal(*counts)
 
@@ -395,7 +396,7 @@ def _to_host_copy(name: str, schedule: Schedule) -> Schedule:
 # --- What is written ---
 
 
-def _as_node(name: str, value: Any) -> Node:
+def _as_node(name: str, value: object) -> Node:
     if isinstance(value, Schedule):
         return value.node
     if callable(value):

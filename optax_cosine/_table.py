@@ -7,7 +7,7 @@ whatever is done to it, and no row is ever computed from another.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from optax_cosine import _arrays, _time
 from optax_cosine._arrays import (
     Numbers,
     Pytree,
+    Scalar,
     Tree,
     always,
     concatenate,
@@ -106,7 +107,7 @@ def pack(rows: Rows, after: Numbers) -> Table:
 # --- Building ---
 
 
-def value_dtype(values: Iterable[Any]) -> np.dtype:
+def value_dtype(values: Iterable[Scalar]) -> np.dtype:
     """float64 if x64 is on and the numbers are Python's or float64; else float32."""
     dtypes = {value.dtype for value in values if hasattr(value, "dtype")}
     wide = not dtypes or np.dtype(np.float64) in dtypes
@@ -214,7 +215,7 @@ def widen_numbers(tree: Tree) -> Tree:
     exponent 0. These become the nearest numbers that a table may hold.
     """
 
-    def widen_part(part: Any) -> Any:
+    def widen_part(part: Pytree) -> Pytree:
         match part:
             case Table(integers, floats, after):
                 return Table(integers, _widen(floats, *_LIMITS), after)
@@ -229,7 +230,9 @@ def widen_numbers(tree: Tree) -> Tree:
     return jax.tree.map(widen_part, tree, is_leaf=is_part)
 
 
-def _widen(floats: Numbers, least: Any, largest: Any) -> Numbers:
+def _widen(
+    floats: Numbers, least: float | np.ndarray, largest: float | np.ndarray
+) -> Numbers:
     if floats.dtype.itemsize >= 4:
         return floats
     xp = np if is_known(floats) else jnp

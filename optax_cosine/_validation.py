@@ -9,13 +9,12 @@ import math
 import numbers
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_cosine._arrays import Scalar, is_float, is_traced
+from optax_cosine._arrays import Pytree, Scalar, is_float, is_traced
 from optax_cosine._time import LARGEST, clamp_counts
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -159,7 +158,7 @@ def _as_exact(value: Scalar) -> Scalar:
     return int(value) if value == int(value) else Fraction(value)
 
 
-def check_counts(counts: Any) -> Any:
+def check_counts(counts: object) -> Pytree:
     """A count or an array of counts, in a form that JAX takes as it is."""
     if isinstance(counts, int):
         return np.int32(min(max(counts, 0), LARGEST))

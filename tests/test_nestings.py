@@ -68,6 +68,10 @@ class Both(NamedTuple):
         return Both(-self.schedule, -self.exact)
 
 
+# These edits begin with the value of the schedule, as it was rounded.
+BEGIN_WITH_A_VALUE = "cooldown", "rewarm"
+
+
 class Builders:
     """Each function of the package, with the exact one beside it."""
 
@@ -78,8 +82,7 @@ class Builders:
                 **keywords,
             )
             exact_keywords = dict(keywords)
-            if name in ("cooldown", "rewarm"):
-                # The value that an edit begins with was rounded, as it is stored.
+            if name in BEGIN_WITH_A_VALUE:
                 at_step = keywords["at_step"]
                 exact_keywords["value"] = float(arguments[0].schedule(at_step))
             exact = getattr(oracle, name)(
@@ -161,7 +164,10 @@ def truth_at(
             so_far *= place.value
         # Each product is rounded; the host multiplies in double precision.
         rounds = len(places) - 1 if which == 0 else 0
-        errors.append(float(error) + rounds * units(float(value), dtype) / 2)
+        error += rounds * units(float(value), dtype) / 2
+        # Devices take what is smaller than their smallest normal number as 0.
+        is_lost = which == 0 and abs(value) < float(np.finfo(dtype).tiny)
+        errors.append(float(error + abs(value) if is_lost else error))
     is_single = len(places) == 1
     phase = places[0].phase
     bounds = sorted([float(phase.init_value), float(phase.end_value)])
@@ -194,11 +200,7 @@ def is_unclear(exact: oracle.Schedule, count: int, more: int) -> bool:
 def truth_of(
     exact: oracle.Schedule, counts: list[int], dtype: Any = np.float32, more: int = 1
 ) -> Truth:
-    counts = [
-        count
-        for count in counts
-        if nestings.promised_places(exact, Fraction(max(count, 0)))
-    ]
+    counts = promised_counts(exact, counts)
     rows = [truth_at(exact, count, dtype, more) for count in counts]
     begins = [True]
     for before, count in itertools.pairwise(counts):
@@ -208,6 +210,15 @@ def truth_of(
         )
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     return Truth._make([*columns, np.array(begins)])
+
+
+def promised_counts(exact: oracle.Schedule, counts: list[int]) -> list[int]:
+    """The counts of which the contract speaks."""
+    return [
+        count
+        for count in counts
+        if nestings.promised_places(exact, Fraction(max(count, 0)))
+    ]
 
 
 def chosen_counts(exact: oracle.Schedule) -> list[int]:
@@ -397,24 +408,56 @@ class Literals(ast.NodeTransformer):
         return ast.parse(f"numbers[{len(self.numbers) - 1}]", mode="eval").body
 
 
+class Recorder:
+    """The package. The values that edits begin with are kept in `values`."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def build(*arguments: Any, **keywords: Any) -> oc.Schedule:
+            if name in BEGIN_WITH_A_VALUE:
+                self.values.append(arguments[0](keywords["at_step"]))
+            return getattr(oc, name)(*arguments, **keywords)
+
+        return build
+
+
+class Replay:
+    """The oracle, whose edits begin with values that were recorded."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self.values = iter(values)
+
+    def __getattr__(self, name: str) -> Any:
+        def build(*arguments: Any, **keywords: Any) -> oracle.Schedule:
+            if name in BEGIN_WITH_A_VALUE:
+                keywords["value"] = next(self.values).item()
+            return getattr(oracle, name)(*arguments, **keywords)
+
+        return build
+
+
 def check_traced(nesting: Nesting) -> None:
     """Built of traced numbers within a compiled function, and what that returned."""
     literals = Literals()
     tree = literals.visit(ast.parse(nesting.code, mode="eval"))
     code = compile(ast.fix_missing_locations(tree), "nesting", "eval")
-    rounded = [x.item() for x in literals.numbers]
-    exact = eval(code, {"oc": oracle, "numbers": rounded})
+    names = {"numbers": [x.item() for x in literals.numbers]}
+    exact = eval(code, {"oc": oracle, **names})
     hypothesis.assume(nestings.is_in_range(exact))
-    truth = truth_of(exact, chosen_counts(exact), more=8)
+    counts = promised_counts(exact, chosen_counts(exact))
 
     @jax.jit
     def built(numbers, counts):
-        schedule = eval(code, {"oc": oc, "numbers": numbers})
-        return schedule, schedule(counts)
+        recorder = Recorder()
+        schedule = eval(code, {"oc": recorder, "numbers": numbers})
+        return schedule, schedule(counts), recorder.values
 
-    schedule, values = jax.device_get(built(literals.numbers, padded(truth.counts)))
-    # A boundary that was moved by a rounding is not met to the bit, and the value that
-    # an edit begins with is one that the device computed.
+    schedule, values, begins = jax.device_get(built(literals.numbers, padded(counts)))
+    exact = eval(code, {"oc": Replay(begins), **names})
+    truth = truth_of(exact, counts, more=8)
+    # A boundary that was moved by a rounding is not met to the bit.
     loose = truth._replace(
         ends=np.zeros_like(truth.ends),
         lowest=truth.lowest - truth.device,
