@@ -33,7 +33,6 @@ _LAPS = 3
 # If a schedule has more sections than are listed, the first sections are drawn, as long
 # as each of them takes at least this part of the width.
 _NARROWEST = 1 / 20
-_FLOAT32 = np.dtype(np.float32)
 
 
 class Phase(NamedTuple):
@@ -67,7 +66,7 @@ def phases_of(table: Table) -> list[Phase]:
     return [phase(row) for row in host_rows(table)]
 
 
-def shorten(steps: Steps, dtype: np.dtype = _FLOAT32) -> int | float:
+def shorten(steps: Steps, dtype: np.dtype) -> int | float:
     """An int if the steps are whole, else the shortest float that is stored alike."""
     if steps == int(steps):
         return int(steps)
@@ -76,6 +75,10 @@ def shorten(steps: Steps, dtype: np.dtype = _FLOAT32) -> int | float:
     candidates = round(short, 7), short
     alike = (x for x in candidates if to_time(Fraction(x), dtype) == stored)
     return next(alike, float(steps))
+
+
+def shorten_time(time: Time) -> int | float:
+    return shorten(to_number(time), time.frac.dtype)
 
 
 def _shortest(value: float, dtype: np.dtype) -> float:
@@ -103,8 +106,9 @@ def expression(node: Node) -> str:
             factor = f"({factor})" if isinstance(second, Product) else factor
             return f"{expression(first)} * {factor}"
         case Spliced(before, at_step, then):
-            step = shorten(to_number(at_step))
-            return f"splice({expression(before)}, {step!r}, {expression(then)})"
+            if (step := _code_of_time(at_step)) is None:
+                return _code_of_dict(node)
+            return f"splice({expression(before)}, {step}, {expression(then)})"
         case Clocked(inner, clock):
             every, at_count, at_step, speed = host_clock(clock)
             code = expression(inner)
@@ -113,13 +117,25 @@ def expression(node: Node) -> str:
                 # A factor of an extended product may end between two steps, or before
                 # `at_step`: `extend` takes neither.
                 if total.denominator != 1 or total <= at_count:
-                    return f"Schedule.from_dict({to_dict(node)!r})"
+                    return _code_of_dict(node)
                 return f"extend({code}, at_step={at_count}, total_steps={total})"
             if at_step:
-                code = f"shift({code}, {shorten(at_step)!r})"
+                if (steps := _code_of_time(clock.at_step)) is None:
+                    return _code_of_dict(node)
+                code = f"shift({code}, {steps})"
             if speed != 1:
                 code = f"stretch({code}, {float(1 / Fraction(speed))!r})"
             return f"staircase({code}, {every})" if every > 1 else code
+
+
+def _code_of_time(time: Time) -> str | None:
+    """A literal that is stored as the time, if there is one."""
+    steps = shorten_time(time)
+    return repr(steps) if _stored(steps, time.frac.dtype) == time else None
+
+
+def _code_of_dict(node: Node) -> str:
+    return f"Schedule.from_dict({to_dict(node)!r})"
 
 
 def _table_expression(table: Table) -> str:
@@ -128,7 +144,7 @@ def _table_expression(table: Table) -> str:
         code = _code_of_rows(rows, dtype, after)
         text = code.text
         if not all(map(np.array_equal, code.table[:2], table[:2])):
-            text = f"Schedule.from_dict({to_dict(table)!r})"
+            text = _code_of_dict(table)
         if len(text) <= _MAX_CODE or len(rows) < 7:
             return text
     shown = [_code_of_part(row, dtype).text for row in (*rows[:4], *rows[-2:])]

@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 from optax_cosine import _table, _time
 from optax_cosine._arrays import Scalar, is_known, is_traced, select, to_numpy
 from optax_cosine._compose import is_known_endless, splice_checked
-from optax_cosine._display import shorten
+from optax_cosine._display import shorten_time
 from optax_cosine._keywords import answer_wrong_keywords
 from optax_cosine._node import Node, end_of, extend_node, is_held_table
 from optax_cosine._parts import Shape, check_shape
@@ -251,9 +251,10 @@ def _check_rest(node: Node, at_step: Scalar) -> None:
         )
     if is_traced(at_step) or not is_known(node):
         return
-    if at_step >= (end := _time.to_number(end_of(node))):
+    end = end_of(node)
+    if at_step >= _time.to_number(end):
         raise ValueError(
             f"at_step={at_step} must be before the end of the schedule, step "
-            f"{shorten(end)}, as nothing is left to stretch: extend before the end, or "
-            "train on with rewarm."
+            f"{shorten_time(end)}, as nothing is left to stretch: extend before the "
+            "end, or train on with rewarm."
         )

@@ -29,7 +29,6 @@ from optax_cosine._json import from_dict, to_dict
 from optax_cosine._node import Node, Product
 from optax_cosine._room import without_room
 from optax_cosine._table import Table, widen_numbers
-from optax_cosine._time import to_number
 from optax_cosine._validation import (
     LARGEST_RATE,
     SMALLEST_RATE,
@@ -161,7 +160,7 @@ class Schedule:
             return total
         if _node.is_endless(node):
             return math.inf
-        return _display.shorten(to_number(_node.end_of(node)))
+        return _display.shorten_time(_node.end_of(node))
 
     @property
     def phases(self) -> list[Phase]:

@@ -30,9 +30,10 @@ from optax_cosine._arrays import (
 
 LARGEST = 2**31 - 1  # The largest int32, and so the largest count that Optax reaches.
 
-# Stored fractions of a step in float32 are multiples of 1 / _GRID. So sums and
-# differences of stored times are exact, in float32 and in Python's floats.
-_GRID = 2**24
+# Stored fractions of a step are multiples of one over these numbers. So sums and
+# differences of stored times are exact, and a fraction is stored alike whatever whole
+# number of steps comes with it.
+_GRID, _GRID_64 = 2**24, 2**48
 # A time this close to an integer is stored as the integer. After fractions of steps
 # were added up or stretched, a restart is then still at its step.
 _SNAP = 2.0**-20
@@ -180,13 +181,16 @@ def from_exact(steps: np.ndarray, dtype: np.dtype) -> Time:
     return Time(read_only(np.array(whole, np.int32)), read_only(np.array(frac, dtype)))
 
 
-def _round(steps: int | Fraction, dtype: np.dtype) -> int | float | Fraction:
+def _round(steps: int | Fraction, dtype: np.dtype) -> int | Fraction:
     # Less than half a step is not snapped to 0: the row would become empty.
     if abs(steps - round(steps)) < _SNAP and (abs(steps) > 0.5 or not steps):
         return round(steps)
-    if dtype == np.float32:
-        return Fraction(round(steps * _GRID), _GRID)
-    return float(steps)
+    grid = _grid(dtype)
+    return Fraction(round(steps * grid), grid)
+
+
+def _grid(dtype: np.dtype) -> int:
+    return _GRID_64 if dtype == np.float64 else _GRID
 
 
 def to_exact(time: Time) -> np.ndarray:
@@ -215,10 +219,10 @@ def simplest_ratio(frac: np.floating) -> Fraction:
 
     A stretched time is rounded when it is stored. Reading it back as the ratio that it
     was keeps a second stretch exact. Ratios of numbers up to 2**12 are found again in
-    float32.
+    float32, and up to 2**24 in float64.
     """
     exact, dtype = Fraction(float(frac)), frac.dtype
-    simple = exact.limit_denominator(2**12 if dtype == np.float32 else 2**26)
+    simple = exact.limit_denominator(math.isqrt(_grid(dtype)))
     return simple if dtype.type(_round(simple, dtype)) == frac else exact
 
 

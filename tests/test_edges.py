@@ -544,6 +544,33 @@ def test_the_code_of_a_splice_between_two_steps_can_be_run():
         assert eval(repr(schedule), dict(vars(oc))) == schedule
 
 
+def ends_between_two_steps(whole, *factors):
+    """A splice at the end of a table, and a shift, of fractions of steps."""
+    line = oc.linear(1.0, 0.5, steps=10)
+    for factor in factors:
+        line = oc.stretch(line, factor)
+    endless = oc.cosine_restarts_schedule(1.0, 10)
+    spliced = oc.join(oc.constant(1.0, steps=whole), line, endless)
+    return spliced, oc.shift(oc.shift(endless, whole), 1 / 3)
+
+
+@pytest.mark.parametrize("whole", [1, 22, 2**20, 2**30 + 1])
+@pytest.mark.parametrize("factors", [(0.7, 1.1), (1 / 3,), (0.123,)])
+def test_the_code_of_times_that_no_literal_names_builds_them(whole, factors):
+    for schedule in ends_between_two_steps(whole, *factors):
+        assert eval(repr(schedule), dict(vars(oc))) == schedule
+
+
+@pytest.mark.parametrize("whole", [1, 22, 2**20])
+@pytest.mark.parametrize("factors", [(0.7, 1.1), (1 / 3,), (0.123,)])
+def test_fractions_of_steps_are_exact_in_float64_too(x64, whole, factors):
+    for schedule in ends_between_two_steps(whole, *factors):
+        assert eval(repr(schedule), dict(vars(oc))) == schedule
+        # What a stretch by 3 and by 1 / 3 leaves is the same schedule, to the bit.
+        assert oc.stretch(oc.stretch(schedule, 3), 1 / 3) == schedule
+        assert oc.stretch(oc.stretch(schedule, 1 / 3), 3) == schedule
+
+
 def test_the_code_of_an_extended_product_builds_it():
     line = oc.linear(1.0, 0.5, steps=100)
     for stairs in (oc.staircase(line, 2), oc.staircase(line / 2, 7)):
