@@ -13,6 +13,7 @@ import pathlib
 import pickle
 import random
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -41,9 +42,9 @@ TINY = float(np.finfo(np.float32).tiny)
 DEVICE, BENT, BENT_64 = 8, 16, 64
 
 ALL: Any = list(hypothesis.HealthCheck)
-few = hypothesis.settings(max_examples=15, deadline=None, suppress_health_check=ALL)
+settings = hypothesis.settings(deadline=None, suppress_health_check=ALL)
 TIMES = int(os.environ.get("NESTINGS", "1"))
-many = hypothesis.settings(few, max_examples=400 * TIMES)
+many = hypothesis.settings(settings, max_examples=400 * TIMES)
 thorough = pytest.mark.thorough
 
 
@@ -338,17 +339,25 @@ def check_copies(schedule: Any) -> None:
     str(schedule)
 
 
-def check_on_the_device(both: Both, truth: Truth, *, compiled: bool) -> None:
-    """As an argument and closed over: operation by operation, or compiled."""
-    counts, kept = padded(truth.counts), in_a_state(both.schedule)
-    # Tables in states have few shapes, so that they share few programs.
-    if compiled or len(jax.tree.leaves(kept)) == 3:
-        values = as_argument(kept, counts)
+def check_in_a_state(both: Both, truth: Truth) -> None:
+    """Tables in states have few shapes, so that they share few programs."""
+    kept = in_a_state(both.schedule)
+    if len(jax.tree.leaves(kept)) == 3:
+        values = as_argument(kept, padded(truth.counts))
         assert_agrees(truth, values, truth.device, "argument, compiled")
-    if compiled:
-        values = jax.jit(lambda counts: both.schedule(counts))(counts)
-        assert_agrees(truth, values, truth.device, "closed over, compiled")
-        return
+
+
+def check_compiled(both: Both, truth: Truth) -> None:
+    counts = padded(truth.counts)
+    values = as_argument(both.schedule, counts)
+    assert_agrees(truth, values, truth.device, "argument, compiled")
+    values = jax.jit(lambda counts: both.schedule(counts))(counts)
+    assert_agrees(truth, values, truth.device, "closed over, compiled")
+
+
+def check_by_operation(both: Both, truth: Truth) -> None:
+    """Operation by operation, which compiles no program for each nesting."""
+    counts, kept = padded(truth.counts), in_a_state(both.schedule)
     with jax.disable_jit():
         values = kept(counts)
         assert_agrees(truth, values, truth.device, "argument")
@@ -356,19 +365,23 @@ def check_on_the_device(both: Both, truth: Truth, *, compiled: bool) -> None:
         assert_agrees(truth, values, truth.device, "closed over")
 
 
-def check(nesting: Nesting, *, compiled: bool = False) -> None:
+DeviceCheck = Callable[[Both, Truth], None]
+
+
+def check(nesting: Nesting, *device_checks: DeviceCheck) -> None:
     hypothesis.assume(nestings.is_in_range(nesting.exact))
     both = both_of(nesting)
     truth = check_on_the_host(nesting, both)
     check_code(both.schedule)
     check_copies(both.schedule)
-    check_on_the_device(both, truth, compiled=compiled)
+    for check_on_the_device in device_checks:
+        check_on_the_device(both, truth)
 
 
 # --- Built in float64, or of traced numbers ---
 
 
-def check_in_float64(nesting: Nesting) -> None:
+def check_in_float64(nesting: Nesting, check_on_the_device: DeviceCheck) -> None:
     """Under x64, on the host and on the device."""
     hypothesis.assume(nestings.is_in_range(nesting.exact))
     with oracle.in_float64():
@@ -379,11 +392,7 @@ def check_in_float64(nesting: Nesting) -> None:
     assert_agrees(truth, values, truth.host, "host")
     check_code(both.schedule)
     check_copies(both.schedule)
-    with jax.disable_jit():
-        kept = jax.device_put(both.schedule)
-        values = kept(padded(truth.counts))
-    assert values.dtype == np.float64
-    assert_agrees(truth, values, truth.device, "argument")
+    check_on_the_device(both, truth)
 
 
 class Literals(ast.NodeTransformer):
@@ -478,25 +487,25 @@ any_length = pytest.mark.parametrize("kind", LIMITS)
 
 
 @any_length
-@few
+@hypothesis.settings(settings, max_examples=60)
 @hypothesis.given(data=st.data())
 def test_a_random_nesting_agrees_with_exact_arithmetic(kind, data):
-    check(data.draw(nestings.nestings(LIMITS[kind])))
+    check(data.draw(nestings.nestings(LIMITS[kind])), check_in_a_state)
 
 
-@hypothesis.settings(few, max_examples=6)
+@hypothesis.settings(settings, max_examples=6)
 @hypothesis.given(nestings.nestings(LIMITS["short"]))
 def test_a_random_nesting_agrees_compiled(nesting):
-    check(nesting, compiled=True)
+    check(nesting, check_compiled)
 
 
-@few
+@hypothesis.settings(settings, max_examples=30)
 @hypothesis.given(nestings.nestings(LIMITS["long"]))
 def test_a_random_nesting_agrees_in_float64(x64, nesting):
-    check_in_float64(nesting)
+    check_in_float64(nesting, check_in_a_state)
 
 
-@hypothesis.settings(few, max_examples=6)
+@hypothesis.settings(settings, max_examples=6)
 @hypothesis.given(nestings.nestings(LIMITS["short"], depth=2))
 def test_a_random_nesting_of_traced_numbers_agrees(nesting):
     check_traced(nesting)
@@ -507,7 +516,8 @@ def test_a_random_nesting_of_traced_numbers_agrees(nesting):
 @many
 @hypothesis.given(data=st.data())
 def test_many_nestings_agree_with_exact_arithmetic(kind, data):
-    check(data.draw(nestings.nestings(LIMITS[kind])))
+    nesting = data.draw(nestings.nestings(LIMITS[kind]))
+    check(nesting, check_in_a_state, check_by_operation)
 
 
 @thorough
@@ -516,7 +526,7 @@ def test_many_nestings_agree_with_exact_arithmetic(kind, data):
 @hypothesis.given(data=st.data())
 def test_many_nestings_agree_compiled_and_of_traced_numbers(kind, data):
     nesting = data.draw(nestings.nestings(LIMITS[kind], depth=2))
-    check(nesting, compiled=True)
+    check(nesting, check_compiled)
     check_traced(nesting)
 
 
@@ -525,4 +535,4 @@ def test_many_nestings_agree_compiled_and_of_traced_numbers(kind, data):
 @hypothesis.settings(many, max_examples=150 * TIMES)
 @hypothesis.given(data=st.data())
 def test_many_nestings_agree_in_float64(x64, kind, data):
-    check_in_float64(data.draw(nestings.nestings(LIMITS[kind])))
+    check_in_float64(data.draw(nestings.nestings(LIMITS[kind])), check_by_operation)
