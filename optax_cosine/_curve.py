@@ -107,11 +107,9 @@ def bend(
         the power.
     """
     unchanged = exponent == 1
-    positive = exponent
-    if not is_known(exponent):
-        # A loader may have filled a table up with zeros, and 0 * log(0) is NaN.
-        tiny = np.finfo(exponent.dtype).tiny
-        positive = lax.max(exponent, lax.full_like(exponent, tiny))
+    # A loader may have filled a table up with zeros, and 0 * log(0) is NaN.
+    tiny = np.finfo(exponent.dtype).tiny
+    positive = lax.max(exponent, lax.full_like(exponent, tiny))
     log = positive * _log_of_base(weight, is_base)
     # The power and the rest are computed from the selected number. So the exponential
     # has one user, and XLA computes it once.
@@ -121,7 +119,7 @@ def bend(
 
 
 def _log_of_base(weight: Array, is_base: Array) -> Array:
-    # Both logarithms take the smaller number, whose absolute error is smaller.
+    # Both logarithms take the weight, which has more correct digits than `1 - weight`.
     return lax.select(is_base, jnp.log(weight), jnp.log1p(-weight))
 
 

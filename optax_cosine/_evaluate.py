@@ -2,20 +2,24 @@
 
 For a table:
 
-1. Clamp the count to int32, in its own dtype.
-2. Wrap it into one lap, if the table repeats or mirrors itself.
+1. Clamp the count to [0, 2**31 - 1], in its own dtype: an int32 would wrap.
+2. Wrap the count into one lap, if the table repeats or mirrors itself.
 3. Find the row that plays, by comparing the count with the ends of the rows.
-4. Count the steps since the clock of the row started, and until it ends, in integers.
-   The smaller number becomes a float. Without fractions of a step, nothing is rounded
-   before.
-5. Multiply the number by the angle of one step: the square of the sine is the weight of
-   the farther end. On a line the product is the weight itself. Exponents bend it.
+4. Count the steps since the clock of the row started, and the steps until the clock
+   ends, in integers. Both numbers become floats, and the smaller one is used. Without
+   fractions of a step, nothing is rounded before.
+5. On a cosine, multiply that number by the angle of one step. The square of the sine is
+   the weight of the farther end: `sin(a)**2` is `(1 - cos(2 * a)) / 2`, and nothing
+   cancels. On a line the product is the weight. A `time_exponent` bends the product, an
+   `exponent` bends the weight.
 6. Start at the value of the nearer end, and add the weighted difference.
 
-At either end the weight is 0, so a schedule meets its values to the bit; near an end of
-a row without exponents it is small and precise. Each stage is a rounded monotone
-function, so a decaying row never rises from one step to the next. Where the two halves
-of a row meet, their formulas may differ by a rounding; the value is clamped there.
+At either end the weight is 0, so a schedule meets its values to the bit. Near an end of
+a row without exponents the weight is small, and so is its error. Rounded sums and
+products are monotone; sine, logarithm and exponential are where they are used, as
+tests/test_curve.py checks. So a decaying row never rises from one step to the next.
+Where the two halves of a row meet, their roundings may pass each other: step 6 clamps
+both to the middle.
 
 The same lines serve two kinds of tables. A traced table (an argument of the program,
 part of an optimizer state) is read with gathers, and the program does not depend on
@@ -53,17 +57,17 @@ from optax_cosine._time import LARGEST, Time, add, from_array, maximum, minimum
 
 Clip: TypeAlias = Callable[[Numbers, Numbers, Numbers], Array]
 
-# Comparing a count with every boundary is one kernel, a binary search is a loop of
-# kernels. But comparing takes memory, so beyond this many comparisons we search.
+# Comparing a count with every end is one kernel, a binary search is a loop of kernels.
+# But comparisons take memory, so a table that needs more of them is searched.
 _MAX_COMPARISONS = 2**18
-# `jax.vmap` shows one count and hides how many there are, so as many are assumed.
+# `jax.vmap` hides the number of counts, so at least this number is assumed.
 _LEAST_COUNTS = 128
 # Up to this many known rows are chosen with selects, which a CPU vectorizes. It does
 # not vectorize gathers.
 _MAX_SELECTS = 8
 # Up to this many rows, the index of a row is a sum of comparisons, which XLA fuses into
-# the kernel that uses the index. Known ends are constants, so that their comparisons
-# make a smaller program, and more of them are worth it.
+# the kernel that uses the index. Known ends are constants and make a smaller program,
+# so more rows are allowed.
 _MAX_ADDITIONS = 8
 _MAX_KNOWN_ADDITIONS = 32
 # JAX has this function from 0.7 on. Without it, explicit axes are not supported.
@@ -80,10 +84,11 @@ def evaluate(node: Node, counts: Array | Time) -> Array:
     # On a mesh with explicit axes JAX derives the sharding of each result, and cannot
     # do so for a gather. So the axes are automatic in here, and the values get the
     # sharding of the counts.
-    some: Any = jax.tree.leaves(counts)[0]
-    sharding = NamedSharding(mesh, some.aval.sharding.spec)
+    first: Any = jax.tree.leaves(counts)[0]
+    sharding = NamedSharding(mesh, first.aval.sharding.spec)
     if is_known(node):
-        # As an argument of the function, the node would be traced.
+        # As an argument of the function, the node would be traced. A traced node must
+        # be an argument, so that its axes become automatic too.
         known = functools.partial(_evaluate, node)
         return _auto_axes(known, out_sharding=sharding)(counts)
     return _auto_axes(_evaluate, out_sharding=sharding)(node, counts)
@@ -100,11 +105,11 @@ def _explicit_mesh(tree: Pytree) -> Any:
 
 
 def _evaluate(node: Node, counts: Array | Time) -> Array:
-    dtype, some = dtype_of(node), jax.tree.leaves(counts)[0]
-    # A symbolic number of counts may be any number, so it is taken to be large.
+    dtype, first = dtype_of(node), jax.tree.leaves(counts)[0]
+    # The number of counts may be symbolic; then many counts are assumed.
     num_counts = _MAX_COMPARISONS
-    if isinstance(some.size, int):
-        num_counts = max(some.size, _LEAST_COUNTS)
+    if isinstance(first.size, int):
+        num_counts = max(first.size, _LEAST_COUNTS)
 
     def value(count: Array | Time) -> Array:
         is_time = isinstance(count, Time)
@@ -112,7 +117,7 @@ def _evaluate(node: Node, counts: Array | Time) -> Array:
         return _value_of_node(node, now, num_counts)
 
     # The functions below evaluate one count: a gather takes one index.
-    for _ in range(some.ndim):
+    for _ in range(first.ndim):
         value = jax.vmap(value)
     return value(counts)
 
@@ -124,14 +129,14 @@ def _value_of_node(node: Node, now: Time, num_counts: int) -> Array:
             return _value_of_table(node, now, num_counts)
         case Product(first, second):
             values = (_value_of_node(x, now, num_counts) for x in (first, second))
-            first, second = (x.astype(dtype_of(node)) for x in values)
-            return first * second
+            factor, other = (x.astype(dtype_of(node)) for x in values)
+            return factor * other
         case Spliced(before, at_step, then):
             at_step = at_step.astype(now.frac.dtype)
             parts = (before, now), (then, add(now, -at_step))
             values = (_value_of_node(*part, num_counts) for part in parts)
-            before, then = (x.astype(dtype_of(node)) for x in values)
-            return lax.select(now >= at_step, then, before)
+            earlier, later = (x.astype(dtype_of(node)) for x in values)
+            return lax.select(now >= at_step, later, earlier)
         case Clocked(inner, clock):
             return _value_of_node(inner, step_at(clock, now), num_counts)
 
@@ -145,8 +150,8 @@ class _Row(NamedTuple):
     clock_start: Time
     clock_end: Time
     is_cosine: Numbers
-    # A turn is a place between the ends of a row: the fraction of a line, and of a
-    # cosine an angle from 0 to pi / 2.
+    # How far one step leads along the row. The whole turn from end to end is 1 on a
+    # line, and on a cosine the angle pi / 2: half of pi, as the sine is squared.
     turn_per_step: Numbers
     init_value: Numbers
     end_value: Numbers
@@ -156,100 +161,113 @@ class _Row(NamedTuple):
 
 def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
     dtype = dtype_of(table)
+    # Narrower floats, as in a checkpoint in half precision, become float32.
     table = _table.widen_numbers(table)
     now, total = now.astype(dtype), _table.end_of_table(table)
     laps = _completed_laps(now, total, table.after)
-    # Whether the clock of a row may start before step 0, as after a shift.
+    in_lap = _time_in_lap(now, total, laps, table.after)
+    # A traced clock may start before step 0, as after a shift.
     starts_early = True
     if is_known(table):
         table = _table.drop_empty_rows(table)
         starts_early = bool((table.rows.clock_start.whole < 0).any())
-        now = _wrap(now, total, laps, table.after)
-        row = _read_known_row(table, now, num_counts)
+        row = _read_known_row(table, in_lap, num_counts)
     else:
         # The time in the lap is computed twice. Without the barrier XLA would share it,
         # and on a GPU a value that two kernels share is a kernel of its own.
-        again = _wrap(now, total, lax.optimization_barrier(laps), table.after)
-        row = _gather_row(table, _find_row(table, total, again, num_counts))
-        now = _wrap(now, total, laps, table.after)
-    # Without a derivative that a clip could hide, the plain clamp compiles faster.
+        again = _time_in_lap(now, total, lax.optimization_barrier(laps), table.after)
+        row = _gather_row(table, _find_row(table, again, num_counts))
+    # `clip_value` keeps the derivative of what it clips. If all numbers are known and
+    # the count is whole there is none, and `lax.clamp` compiles faster.
     has_slope = not (is_known(table) and always(now.frac, 0))
     clip = clip_value if has_slope else lax.clamp
-    distances = _distances(row, now, starts_early=starts_early)
+    distances = _distances(row, in_lap, starts_early=starts_early)
     weight, is_from_start = _weight_of_farther_end(row, *distances, clip)
     return _interpolate(row, weight, is_from_start, clip)
 
 
 def _completed_laps(now: Time, total: Time, after: Numbers) -> Numbers:
-    """How many laps are over. A table that holds its last value has one lap."""
+    """How many laps are over. There are no laps if the last value holds."""
     none = np.array(0, np.int32)
     if always(after, HOLD):
         return none
     # Laps of a whole number of steps are counted in integers: each restart is at its
-    # step up to 2**31 - 1. Laps with a fraction of a step are counted in floats, and
-    # restarts drift once the counts exceed what the float holds, 2**24 in float32.
+    # step up to 2**31 - 1. Laps with a fraction of a step are counted in floats. Their
+    # quotient has three roundings; the margin makes up for them, so that a restart at a
+    # whole step is at its step, as long as the float holds the count.
     laps = lax.div(now.whole, total.whole)
     if not always(total.frac, 0):
-        estimate = (now.to_float() / total.to_float()).astype(np.int32)
+        margin = 1 + 2 * np.finfo(now.frac.dtype).eps
+        estimate = (now.to_float() / total.to_float() * margin).astype(np.int32)
+        # A lap of less than a step is not divided by: there the estimate is taken.
         laps = select(total.frac == 0, laps, estimate)
     return select(after == HOLD, none, laps)
 
 
-def _wrap(now: Time, total: Time, laps: Numbers, after: Numbers) -> Time:
-    """The steps since the lap started, or until it ends if the lap runs backward."""
+def _time_in_lap(now: Time, total: Time, laps: Numbers, after: Numbers) -> Time:
+    """The steps since the lap started, or, if the lap runs backward, until it ends."""
     if always(after, HOLD):
         return now
-    past = Time(laps * total.whole, _times_frac(laps, total.frac))
-    since = now - past
-    if always(after, REPEAT):
-        return since
     # MIRROR is 1 and REPEAT is 2, so `laps & after` is 1 in the odd laps of a mirror
-    # alone: these run backward. The remainder by two laps would tell too, but two laps
-    # may not fit in an int32.
-    return select((laps & after) == MIRROR, total - since, since)
+    # alone: these run backward.
+    is_backward: Numbers = np.array(0, np.int32)
+    if not always(after, REPEAT):
+        is_backward = ((laps & after) == MIRROR).astype(np.int32)
+    # At 2**31 - 1 the end of a lap may wrap, and the difference wraps back.
+    since = now - _times(total, laps + is_backward)
+    in_lap = select(is_backward == 1, -since, since)
+    # A lap with a fraction of a step is rounded, so `now` may be just outside of it.
+    return in_lap if always(total.frac, 0) else maximum(in_lap, _zero(now))
 
 
-def _times_frac(laps: Numbers, frac: Numbers) -> Numbers:
-    return frac if always(frac, 0) else laps.astype(frac.dtype) * frac
+def _times(time: Time, number: Numbers) -> Time:
+    whole = number * time.whole
+    if always(time.frac, 0):
+        return Time(whole, time.frac)
+    frac = number.astype(time.frac.dtype) * time.frac
+    carry = lax.floor(frac)
+    return Time(whole + carry.astype(np.int32), frac - carry)
+
+
+def _zero(like: Time) -> Time:
+    return Time(np.array(0, np.int32), np.zeros((), like.frac.dtype))
 
 
 # --- The row that plays ---
 
 
-def _find_row(table: Table, total: Time, now: Time, num_counts: int) -> Array:
+def _find_row(table: Table, now: Time, num_counts: int) -> Array:
     """The first row that is not over. Past the end, the last row that has steps."""
-    rows = table.integers.shape[-1]
-    if is_known(table) and rows <= _MAX_KNOWN_ADDITIONS:
+    num_rows = table.integers.shape[-1]
+    # A known table has no empty rows here, and its last end is not compared.
+    if is_known(table) and num_rows <= _MAX_KNOWN_ADDITIONS:
         return _count_rows_over(table, now)
     # A row is over once `now` reaches its end. At the end of the table all rows would
     # be over, so `now` stops just before it: there the last row that has steps plays,
-    # and none of the empty rows behind it. And `now` is at least 0, although laps may
-    # have been rounded: before step 0 an empty first row would play. If all rows are
-    # empty, the last one plays.
-    zero = Time(np.array(0, np.int32), np.zeros((), total.frac.dtype))
+    # and none of the empty rows behind it.
+    total = _table.end_of_table(table)
     smallest = np.finfo(total.frac.dtype).epsneg
-    before_total = Time(total.whole, total.frac - smallest)
-    now = maximum(minimum(now, before_total), zero)
-    if rows <= _MAX_ADDITIONS:
+    now = minimum(now, Time(total.whole, total.frac - smallest))
+    if num_rows <= _MAX_ADDITIONS:
         return _count_rows_over(table, now)
-    if num_counts * rows <= _MAX_COMPARISONS:
-        # The first row that is not over, in one kernel. A sum of the comparisons is a
-        # reduction of several.
+    if num_counts * num_rows <= _MAX_COMPARISONS:
+        # The first `False`, in one kernel. A sum of the comparisons takes several.
         return lax.argmin(now >= table.ends, 0, np.uint32)
     return _bisect(table.ends, now)
 
 
 def _count_rows_over(table: Table, now: Time) -> Array:
+    # JAX need not check an unsigned index for negative numbers.
     index = jnp.uint32(0)
     for i in range(table.integers.shape[-1] - 1):
         # The first column is cut from the packed arrays entry by entry: a column that
         # several comparisons share would be a kernel of its own.
-        end = Time(_first_entry(table.integers, i), _first_entry(table.floats, i))
+        end = Time(_end_entry(table.integers, i), _end_entry(table.floats, i))
         index = index + (now >= end).astype(np.uint32)
     return index
 
 
-def _first_entry(packed: Numbers, row: int) -> Numbers:
+def _end_entry(packed: Numbers, row: int) -> Numbers:
     if is_known(packed):
         return packed[0, row]
     return lax.squeeze(lax.slice(packed, (0, row), (1, row + 1)), [0, 1])
@@ -287,12 +305,12 @@ def _gather_row(table: Table, index: Array) -> _Row:
 def _read_known_row(table: Table, now: Time, num_counts: int) -> _Row:
     """One row of a known table without empty rows.
 
-    A number that all rows have in common stays known, and the steps below use that.
+    A number that all rows have in common stays known, and is folded below.
     """
     columns, ends = _to_row(table.rows), table.ends
     num_rows = len(ends.whole)
     if num_rows > _MAX_SELECTS:
-        index = _find_row(table, _table.end_of_table(table), now, num_counts)
+        index = _find_row(table, now, num_counts)
         return jax.tree.map(lambda column: _gather_known(column, index), columns)
     row = _take(columns, 0)
     for i in range(1, num_rows):
@@ -319,24 +337,16 @@ def _to_row(rows: Rows) -> _Row:
 
 
 def _distances(row: _Row, now: Time, *, starts_early: bool) -> tuple[Numbers, Numbers]:
-    """The steps since the clock of the row started, and until it ends."""
-    start, end = row.clock_start.whole, row.clock_end.whole
+    """The steps since the clock of the row started, and until the clock ends."""
+    start, end = row.clock_start, row.clock_end
     if starts_early:
-        # Clocks that start or end before step 0 may be more than 2**31 - 1 steps away,
-        # which an int32 does not hold. After so many steps the end is nearer, and how
-        # long ago the clock ended does not matter. `now` may be below 0, in a lap that
-        # runs backward and has a fraction of a step.
-        zero = lax.full_like(now.whole, 0)
-        start = lax.max(start, lax.max(now.whole, zero) - np.int32(LARGEST))
-        end = lax.max(end, lax.full_like(end, -1))
-    since, until = now.frac - row.clock_start.frac, row.clock_end.frac - now.frac
-    elapsed = (now.whole - start).astype(since.dtype)
-    remaining = (end - now.whole).astype(until.dtype)
-    return _add_frac(elapsed, since), _add_frac(remaining, until)
-
-
-def _add_frac(steps: Numbers, frac: Numbers) -> Numbers:
-    return steps if always(frac, 0) else steps + frac
+        # A clock that starts before step 0 may be more than 2**31 - 1 steps away, which
+        # an int32 does not hold. Then the end is nearer, so the start is moved up to
+        # that distance. And a clock that ended before step 0 is over, however long ago.
+        earliest = now.whole - np.int32(LARGEST)
+        start = Time(lax.max(start.whole, earliest), start.frac)
+        end = Time(lax.max(end.whole, lax.full_like(earliest, -1)), end.frac)
+    return (now - start).to_float(), (end - now).to_float()
 
 
 def _weight_of_farther_end(
@@ -344,34 +354,37 @@ def _weight_of_farther_end(
 ) -> tuple[Array, Numbers]:
     """A weight of at most one half, and whether the start is the nearer end.
 
-    Exponents may move a value toward the other end: the end nearer in value counts.
+    Exponents may move a value past the middle. The nearer end is the end whose value is
+    nearer.
     """
     is_from_start = elapsed <= remaining
     near = select(is_from_start, elapsed, remaining)
-    # Below 0 before the clock starts and after the clock ends. `lax.clamp` makes the
-    # derivative 0 there, and at the ends, where `jnp.clip` would make it one half.
+    # The distance is below 0 before the clock starts and after the clock ends.
+    # `lax.clamp` makes the derivative 0 there, and at the ends, where `jnp.clip` would
+    # make it one half.
     near = lax.clamp(lax.full_like(near, 0), near, lax.full_like(near, jnp.inf))
-    # A long distance is rounded, perhaps past the middle of the row. Beyond pi / 4 the
-    # sine of XLA has another formula, and may step back.
+    # A long distance may be rounded past the middle of the row. Beyond pi / 4 the sine
+    # of XLA has another formula, and may step back.
     half = whole_turn(row.is_cosine, near.dtype) / 2
     turn = clip(lax.full_like(near, 0), near * row.turn_per_step, half)
     if not always(row.time_exponent, 1):
         turn, is_from_start = _bend_time(row, turn, is_from_start)
-    # On a line the turn is the weight: a fraction of at most one half.
+    # On a line the turn is the weight, a fraction of at most one half. On a cosine the
+    # square of its sine is, which has no difference that cancels.
     weight = turn
     if not always(row.is_cosine, 0):
         weight = select(row.is_cosine, far_weight(turn), turn)
     if always(row.exponent, 1):
         return weight, is_from_start
-    # `exponent` is a power of the weight of `init_value`. That is the weight of the
-    # farther end if the row is seen from its end, and the complement otherwise.
+    # `exponent` is the power of the weight of `init_value`. If the end is nearer, that
+    # is `weight`; if the start is nearer, `1 - weight`.
     is_from_end = ~is_from_start
     weight, is_from_end = bend(weight, is_from_end, row.exponent, one_minus_power)
     return weight, ~is_from_end
 
 
 def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, Numbers]:
-    """The turn that belongs to a power of the fraction that has elapsed."""
+    """The turn after the elapsed fraction is raised to `time_exponent`."""
     whole = whole_turn(row.is_cosine, turn.dtype)
     # The minimum changes nothing, but it is the one user of the quotient: XLA gives a
     # quotient with several users a kernel of its own.
@@ -380,7 +393,7 @@ def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, N
         fraction, is_from_start, row.time_exponent, one_minus_power_precisely
     )
     # To divide and multiply by the whole turn may change the last bit. At an exponent
-    # of 1 no bit changes.
+    # of 1 the turn itself is used, with the derivative of the bent turn.
     bent_turn = bent * whole
     unchanged = value_with_slope_of(turn, bent_turn)
     return select(row.time_exponent == 1, unchanged, bent_turn), is_from_start
@@ -388,11 +401,11 @@ def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, N
 
 def _interpolate(row: _Row, weight: Array, is_from_start: Numbers, clip: Clip) -> Array:
     """The value of the nearer end, and the weighted difference to the farther end."""
-    # At a weight of 0 this is the value of the nearer end, to the bit.
     near = select(is_from_start, row.init_value, row.end_value)
     far = select(is_from_start, row.end_value, row.init_value)
+    # At a weight of 0 this is the value of the nearer end, to the bit.
     value = near + (far - near) * weight
     # Where the halves of the row meet, their roundings may pass each other, which would
-    # be a step back. So neither half goes beyond the middle, which both round alike.
+    # be a step back. So neither half goes beyond the middle, which both compute alike.
     middle = (row.init_value + row.end_value) / 2
     return clip(lax.min(near, middle), value, lax.max(near, middle))

@@ -8,6 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 import reference
+from sweeps import sweep
 
 from optax_cosine import _curve
 from optax_cosine._time import Time
@@ -146,6 +147,16 @@ def test_the_weight_of_the_farther_end_is_half_a_cosine_and_exact_at_the_nearer_
     np.testing.assert_allclose(weight, truth, rtol=5e-7)
     assert weight[0] == 0
     np.testing.assert_allclose(weight[-1], 0.5, rtol=1e-6)
+
+
+@sweep("binade", range(-12, 0), [-2, -1])
+def test_the_weight_of_the_farther_end_never_falls_along_half_a_row(binade):
+    """For every float32 of a binade, up to the middle of a cosine."""
+    middle = np.float32(math.pi / 4)
+    first, last = np.float32([2.0**binade, 2.0 ** (binade + 1)]).view(np.int32)
+    angles = np.arange(first, last, dtype=np.int32).view(np.float32)
+    weight = jax.jit(_curve.far_weight)(np.minimum(angles, middle))
+    assert (np.diff(weight) >= 0).all()
 
 
 def test_a_clipped_value_keeps_its_derivative():

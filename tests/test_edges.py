@@ -544,6 +544,38 @@ def test_the_code_of_a_splice_between_two_steps_can_be_run():
         assert eval(repr(schedule), dict(vars(oc))) == schedule
 
 
+def as_argument_and_closed_over(schedule, counts):
+    yield schedule(counts)
+    yield jax.jit(lambda schedule, counts: schedule(counts))(schedule, counts)
+    yield jax.jit(schedule)(counts)
+    state = inject(optax.sgd, learning_rate=schedule).init(jnp.ones(1))
+    yield state.schedules["learning_rate"](counts)
+
+
+@pytest.mark.parametrize("after", ["repeat", "mirror"])
+@sweep("lap", [10.1, 33.7, 10.3, 1.7, 12.5, 1000.1], [10.1, 12.5])
+def test_laps_with_a_fraction_of_a_step_begin_at_their_steps(lap, after):
+    """The quotient of two floats may be just below the number of laps."""
+    schedule = oc.join(oc.linear(0.0, 1.0, steps=lap), after=after)
+    exact = Fraction(str(lap))
+    starts = (exact * k for k in range(1, 200_000) if exact * k < 2**20)
+    counts = np.array([int(x) for x in starts if x.denominator == 1], np.int32)
+    on_the_host = [schedule(int(count)) for count in counts]
+    for values in as_argument_and_closed_over(schedule, counts):
+        np.testing.assert_array_equal(values, on_the_host)
+
+
+@pytest.mark.parametrize("length", [2**31 - 1, 2**31 - 600])
+def test_the_clock_of_a_cut_phase_may_end_far_away_in_laps_with_a_fraction(length):
+    """The distance to the end of such a clock must not wrap in an int32."""
+    cut = oc.splice(oc.linear(1.0, 0.0, steps=length), 10.5, oc.constant(1.0, steps=1))
+    schedule = oc.join(cut, after="mirror")
+    counts = np.arange(0, 5_000)
+    on_the_host = [schedule(int(count)) for count in counts]
+    for values in as_argument_and_closed_over(schedule, counts):
+        np.testing.assert_allclose(values, on_the_host, rtol=1e-6)
+
+
 def ends_between_two_steps(whole, *factors):
     """A splice at the end of a table, and a shift, of fractions of steps."""
     line = oc.linear(1.0, 0.5, steps=10)
