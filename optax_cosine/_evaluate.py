@@ -208,16 +208,14 @@ def _time_in_lap(now: Time, total: Time, laps: Numbers, after: Numbers) -> Time:
     """The steps since the lap started, or, if the lap runs backward, until it ends."""
     if always(after, HOLD):
         return now
+    if always(after, REPEAT):
+        return now - _times(total, laps)
     # MIRROR is 1 and REPEAT is 2, so `laps & after` is 1 in the odd laps of a mirror
     # alone: these run backward.
-    is_backward: Numbers = np.array(0, np.int32)
-    if not always(after, REPEAT):
-        is_backward = ((laps & after) == MIRROR).astype(np.int32)
+    is_backward = (laps & after) == MIRROR
     # At 2**31 - 1 the end of a lap may wrap, and the difference wraps back.
-    since = now - _times(total, laps + is_backward)
-    in_lap = select(is_backward == 1, -since, since)
-    # A lap with a fraction of a step is rounded, so `now` may be just outside of it.
-    return in_lap if always(total.frac, 0) else maximum(in_lap, _zero(now))
+    since = now - _times(total, laps + is_backward.astype(np.int32))
+    return select(is_backward, -since, since)
 
 
 def _times(time: Time, number: Numbers) -> Time:
@@ -227,10 +225,6 @@ def _times(time: Time, number: Numbers) -> Time:
     frac = number.astype(time.frac.dtype) * time.frac
     carry = lax.floor(frac)
     return Time(whole + carry.astype(np.int32), frac - carry)
-
-
-def _zero(like: Time) -> Time:
-    return Time(np.array(0, np.int32), np.zeros((), like.frac.dtype))
 
 
 # --- The row that plays ---
@@ -244,10 +238,12 @@ def _find_row(table: Table, now: Time, num_counts: int) -> Array:
         return _count_rows_over(table, now)
     # A row is over once `now` reaches its end. At the end of the table all rows would
     # be over, so `now` stops just before it: there the last row that has steps plays,
-    # and none of the empty rows behind it.
+    # and none of the empty rows behind it. And `now` is at least 0, as before step 0 an
+    # empty first row would play.
     total = _table.end_of_table(table)
     smallest = np.finfo(total.frac.dtype).epsneg
     now = minimum(now, Time(total.whole, total.frac - smallest))
+    now = maximum(now, Time(np.array(0, np.int32), np.zeros((), total.frac.dtype)))
     if num_rows <= _MAX_ADDITIONS:
         return _count_rows_over(table, now)
     if num_counts * num_rows <= _MAX_COMPARISONS:
@@ -346,6 +342,11 @@ def _distances(row: _Row, now: Time, *, starts_early: bool) -> tuple[Numbers, Nu
         earliest = now.whole - np.int32(LARGEST)
         start = Time(lax.max(start.whole, earliest), start.frac)
         end = Time(lax.max(end.whole, lax.full_like(earliest, -1)), end.frac)
+    if not always(now.frac, 0):
+        # A lap with a fraction of a step is rounded, so `now.whole` may be -1: the end
+        # of a clock may be 2**31 steps away, which an int32 does not hold.
+        latest = lax.min(now.whole, lax.full_like(now.whole, 0)) + np.int32(LARGEST)
+        end = Time(lax.min(end.whole, latest), end.frac)
     return (now - start).to_float(), (end - now).to_float()
 
 
