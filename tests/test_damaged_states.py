@@ -39,7 +39,7 @@ SCHEDULES = {
 }
 COUNTS = np.array([*range(90), 1_000, 10**6, 2**31 - 1], np.int32)
 PARAMS = {"w": jnp.ones(2)}
-schedules = pytest.mark.parametrize("name", SCHEDULES)
+schedules = sweep("name", SCHEDULES, ["held", "mirrored", "repeated"])
 
 
 def sgd(schedule: Any = WARMED) -> Any:

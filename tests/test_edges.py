@@ -68,7 +68,7 @@ def test_an_extension_of_a_schedule_that_ends_between_steps_ends_at_its_step():
     assert oc.extend(schedule, at_step=100, total_steps=1234).total_steps == 1234
 
 
-@pytest.mark.parametrize("numbers", [(100, 200), (150, 200), (200, 100), (0, 0)])
+@sweep("numbers", [(100, 200), (150, 200), (200, 100), (0, 0)], [(200, 100), (0, 0)])
 def test_a_traced_extension_that_makes_no_sense_is_a_schedule(numbers):
     extended = jax.jit(lambda a, b: oc.extend(DECAY, at_step=a, total_steps=b))
     schedule = extended(*numbers)
@@ -370,7 +370,7 @@ RATES = ("init_value", "end_value", "peak_value", "value")
 SOME = np.array([-1, 0, 1, 2, 5, 9, 10, 17, 100, 2**24 + 1, LARGEST], np.int32)
 
 
-@sweep("name", TRACED, [*TRACED][::2])
+@sweep("name", TRACED, [*TRACED][::4])
 def test_no_traced_number_gives_nan_and_host_and_device_agree(name):
     traced = TRACED[name]
 
@@ -404,7 +404,7 @@ def test_no_traced_number_gives_nan_and_host_and_device_agree(name):
             assert str(schedule)
 
 
-@sweep("name", TRACED, [*TRACED][1::4])
+@sweep("name", TRACED, [*TRACED][1::8])
 def test_a_traced_integer_out_of_range_is_moved_into_it(name):
     traced = TRACED[name]
     built = jax.jit(lambda numbers: traced.build(**numbers)(SOME))
@@ -553,7 +553,7 @@ def as_argument_and_closed_over(schedule, counts):
 
 
 @pytest.mark.parametrize("after", ["repeat", "mirror"])
-@sweep("lap", [10.1, 33.7, 10.3, 1.7, 12.5, 1000.1], [10.1, 12.5])
+@sweep("lap", [10.1, 33.7, 10.3, 1.7, 12.5, 1000.1], [10.1])
 def test_laps_with_a_fraction_of_a_step_begin_at_their_steps(lap, after):
     """The quotient of two floats may be just below the number of laps."""
     schedule = oc.join(oc.linear(0.0, 1.0, steps=lap), after=after)

@@ -37,6 +37,8 @@ SCHEDULES: dict[str, Any] = {
     "extended": oc.extend(CURVE, at_step=30, total_steps=100),
 }
 schedules = pytest.mark.parametrize("name", SCHEDULES)
+# For what compiles a program for each.
+few_schedules = sweep("name", SCHEDULES, ["warm-up", "mirrored", "product"])
 steps = pytest.mark.parametrize("at_step", STEPS)
 some_steps = sweep("at_step", STEPS, [17])
 
@@ -73,7 +75,7 @@ def assert_seam_on_device(schedule, edited, at_step) -> None:
     assert jump <= 8 * np.spacing(np.float32(0.1))
 
 
-@schedules
+@few_schedules
 @some_steps
 @pytest.mark.parametrize("edit", [cooled, rewarmed, extended])
 def test_the_past_is_unchanged_and_the_seam_has_no_jump(name, at_step, edit):
@@ -102,7 +104,7 @@ def test_the_future_is_that_of_the_formula(name, at_step):
         assert edited.total_steps == at_step + 20
 
 
-@schedules
+@few_schedules
 @sweep("at_step", [0, 3, 17, 40], [3, 40])
 @sweep("total_steps", [41, 59, 133, 1_000_000, 2**29 - 1], [59, 2**29 - 1])
 def test_the_rest_is_stretched_to_the_new_end(name, at_step, total_steps):
@@ -165,7 +167,7 @@ def test_the_extension_of_a_schedule_that_ends_between_steps_ends_at_its_step():
     )
 
 
-@schedules
+@few_schedules
 @sweep("at_step", STEPS, [17])
 def test_a_schedule_may_be_rewarmed_without_a_warmup(name, at_step):
     schedule = SCHEDULES[name]

@@ -11,6 +11,7 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from programs import inject
+from sweeps import sweep
 
 import optax_cosine as oc
 
@@ -94,7 +95,7 @@ def test_an_edit_keeps_dtypes_under_x64(x64):
     jax.lax.cond(jnp.array([True])[0], lambda: state, lambda: edited)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+@sweep("dtype", [np.float16, jnp.bfloat16], [jnp.bfloat16])
 def test_a_state_saved_in_half_precision_is_computed_in_float32_and_repaired(dtype):
     curve = oc.warmup_cosine_annealing_schedule(0.1, 100_000, warmup_steps=1_000)
     tx = sgd(curve, momentum=0.9)
