@@ -22,7 +22,7 @@ from optax_cosine._schedule import (
     checked_schedule,
     to_schedule,
 )
-from optax_cosine._table import AFTER, LINEAR, Table
+from optax_cosine._table import AFTER, LINEAR, Segment, Table, is_held_table
 from optax_cosine._time import LARGEST, Time
 from optax_cosine._validation import (
     SHORTEST,
@@ -81,7 +81,7 @@ def join(*schedules: Schedule, after: After = "hold") -> Schedule:
     _check_end(sum(map(_exact_end, nodes)), "the joined schedules")
     if after == "hold":
         return checked_schedule(_node.join_nodes(nodes))
-    tables = [*filter(_node.is_held_table, nodes)]
+    tables = [*filter(is_held_table, nodes)]
     if len(tables) < len(nodes):
         raise ValueError(
             f"after={after!r} needs tables that end, as cosine, linear, constant, join "
@@ -195,7 +195,7 @@ def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
         return checked_schedule(_node.put_on_clock(node, Clock(at_step=by)))
     # What was read ahead already must not come back while the schedule waits.
     first = schedule(0)
-    held = _table.single_row(1, LINEAR, first, first)
+    held = _table.single_row(1, Segment(LINEAR, first, first))
     clock = Clock(at_step=_time.to_free_time(ahead))
     return splice_checked(held, wait, _node.put_on_clock(node, clock))
 
@@ -203,9 +203,9 @@ def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
 def _may_start_early(node: Node) -> bool:
     """Whether a row of a table that ends may play before its clock is at step 0."""
     match node:
-        case Table():
+        case Table() if is_held_table(node):
             start = node.rows.clock_start.whole[..., 0]
-            return _table.is_held(node) and not (is_known(start) and bool(start >= 0))
+            return not (is_known(start) and bool(start >= 0))
         case Product(first, second):
             return _may_start_early(first) or _may_start_early(second)
         case _:
@@ -242,8 +242,6 @@ def stretch(schedule: Schedule, factor: ArrayLike) -> Schedule:
     counts, steps = _ratio_of_times(factor)
     if is_known(counts):
         ratio = Fraction(_time.to_number(counts)) / _time.to_number(steps)
-        if ratio == 1:
-            return schedule
         _check_end(_exact_end(node) * ratio, f"a schedule stretched by {factor!r}")
     return checked_schedule(_node.put_on_clock(node, Clock(steps=steps, counts=counts)))
 
@@ -251,20 +249,17 @@ def stretch(schedule: Schedule, factor: ArrayLike) -> Schedule:
 def _ratio_of_times(factor: Scalar) -> tuple[Time, Time]:
     if is_traced(factor := check_positive("factor", factor)):
         # A float is an integer of 24 bits times a power of two.
-        factor = jnp.clip(factor, 2.0**-30, 2.0**30)
+        factor, dtype = jnp.clip(factor, 2.0**-30, 2.0**30), factor.dtype
         _, exponent = jnp.frexp(factor)
         denominator = np.int32(1) << jnp.clip(24 - exponent, 0, 30)
-        numerator = factor * denominator.astype(factor.dtype)
-        numerator, denominator = (
-            _time.from_array(x, factor.dtype) for x in (numerator, denominator)
-        )
-        return numerator, denominator
+        numerator = _time.from_array(factor * denominator.astype(dtype), dtype)
+        return numerator, _time.from_array(denominator, dtype)
     if not 1 / LARGEST <= factor <= LARGEST:
         raise ValueError(
             f"factor must be from 1 / (2**31 - 1) to 2**31 - 1, got {factor!r}."
         )
-    numerator, denominator = map(_time.to_free_time, _time.to_ratio(factor))
-    return numerator, denominator
+    numerator, denominator = _time.to_ratio(factor)
+    return _time.to_free_time(numerator), _time.to_free_time(denominator)
 
 
 @answer_wrong_keywords
@@ -333,8 +328,6 @@ def stack(schedules: Iterable[Schedule]) -> Schedule:
         >>> [f"{x:.2f}" for x in jax.vmap(lambda schedule: schedule(50))(population)]
         ['0.50', '1.00']
     """
-    if not isinstance(schedules, Iterable):
-        raise TypeError(f"schedules must be a list of schedules, got {schedules!r}.")
     members = list(schedules)
     nodes = [check_schedule(f"schedules[{i}]", x) for i, x in enumerate(members)]
     if not nodes:

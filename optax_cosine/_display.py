@@ -205,7 +205,8 @@ def _stored(steps: float, dtype: np.dtype) -> Time:
 
 def _code_of_part(row: HostRow, dtype: np.dtype) -> _Code:
     steps = shorten(row.clock_end - row.clock_start, dtype)
-    table = _table.single_row(Fraction(steps), row.shape, *map(dtype.type, row[5:]))
+    part = _table.Segment(row.shape, *map(dtype.type, row[5:]))
+    table = _table.single_row(Fraction(steps), part)
     first, last, *bends = (_shortest(value, dtype) for value in row[5:])
     if row.shape == _table.LINEAR and first == last and bends == [1, 1]:
         return _Code(f"constant({first!r}, steps={steps!r})", table)

@@ -8,15 +8,15 @@ from optax_cosine._arrays import Scalar, is_known, is_traced, select, to_numpy
 from optax_cosine._compose import is_known_endless, splice_checked
 from optax_cosine._display import shorten_time
 from optax_cosine._keywords import answer_wrong_keywords
-from optax_cosine._node import Node, end_of, extend_node, is_held_table
-from optax_cosine._parts import Shape, check_shape
+from optax_cosine._node import Node, end_of, extend_node
+from optax_cosine._parts import Shape, decay_of
 from optax_cosine._schedule import (
     Schedule,
     check_schedule,
     checked_schedule,
     to_schedule,
 )
-from optax_cosine._table import COSINE, LINEAR, Segment
+from optax_cosine._table import COSINE, LINEAR, Segment, is_held_table
 from optax_cosine._time import Time
 from optax_cosine._validation import check_not_above, check_rate, check_steps
 
@@ -77,10 +77,9 @@ def cooldown(
     end_value = check_rate("end_value", end_value)
     dtype = _table.value_dtype([value, end_value])
     check_not_above("schedule(at_step)", value, "end_value", end_value, dtype)
-    row_shape, time_exponent = check_shape(shape)
+    decay = decay_of(shape, value, end_value)
     steps = check_steps("steps", steps)
-    decay = _table.single_row(steps, row_shape, value, end_value, 1.0, time_exponent)
-    return splice_checked(node, at_step, decay)
+    return splice_checked(node, at_step, _table.single_row(steps, decay))
 
 
 @answer_wrong_keywords
@@ -136,7 +135,9 @@ def extend(
     _check_total(at_step, total_steps)
     if has_one_value:
         value = to_schedule(node)(0)
-        return to_schedule(_table.single_row(total_steps, LINEAR, value, value))
+        return to_schedule(
+            _table.single_row(total_steps, Segment(LINEAR, value, value))
+        )
     end = end_of(node)
     dtype = end.frac.dtype
     start, total = _time.to_time(at_step, dtype), _time.to_time(total_steps, dtype)

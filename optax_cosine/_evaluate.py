@@ -163,7 +163,7 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
     dtype = dtype_of(table)
     # Narrower floats, as in a checkpoint in half precision, become float32.
     table = _table.widen_numbers(table)
-    now, total = now.astype(dtype), _table.end_of_table(table)
+    now, total = now.astype(dtype), _table.last_end(table.ends)
     laps = _completed_laps(now, total, table.after)
     in_lap = _time_in_lap(now, total, laps, table.after)
     # A traced clock may start before step 0, as after a shift.
@@ -240,7 +240,7 @@ def _find_row(table: Table, now: Time, num_counts: int) -> Array:
     # be over, so `now` stops just before it: there the last row that has steps plays,
     # and none of the empty rows behind it. And `now` is at least 0, as before step 0 an
     # empty first row would play.
-    total = _table.end_of_table(table)
+    total = _table.last_end(table.ends)
     smallest = np.finfo(total.frac.dtype).epsneg
     now = minimum(now, Time(total.whole, total.frac - smallest))
     now = maximum(now, Time(np.array(0, np.int32), np.zeros((), total.frac.dtype)))

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from optax_cosine import _table
 from optax_cosine._clock import Steps, host_clock
-from optax_cosine._node import Clocked, Node, Product, Spliced, is_held_table
-from optax_cosine._table import COSINE, MIRROR, HostRow, Table
+from optax_cosine._node import Clocked, Node, Product, Spliced
+from optax_cosine._table import COSINE, MIRROR, HostRow, Table, is_held_table
 from optax_cosine._time import LARGEST, to_doubles, to_number
 from optax_cosine._validation import LARGEST_RATE
 
@@ -68,10 +68,10 @@ def _function_of_table(table: Table, rounded: Rounding) -> Value:
     rows = _table.host_rows(table)
     ends = [row.end for row in rows[:-1]]
     value = _choose([row_function(row, rounded) for row in rows], ends)
-    if _table.is_held(table):
+    if is_held_table(table):
         return value
     # A lap may be a ratio, such as 10 / 3, that a float does not hold.
-    lap = to_number(_table.end_of_table(table))
+    lap = to_number(_table.last_end(table.ends))
     return _repeat(value, lap, is_mirrored=bool(table.after == MIRROR))
 
 

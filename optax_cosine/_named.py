@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from optax_cosine import _restarts, _table, _time
 from optax_cosine._arrays import Scalar, is_traced
 from optax_cosine._keywords import answer_wrong_keywords
-from optax_cosine._parts import Shape, check_shape
+from optax_cosine._parts import Shape, decay_of
 from optax_cosine._schedule import Schedule, to_schedule
 from optax_cosine._table import COSINE, HOLD, LINEAR, REPEAT, Segment
 from optax_cosine._time import Time
@@ -98,7 +98,8 @@ def cosine_annealing_schedule(
     check_not_above("init_value", init, "end_value", end, dtype)
     steps = check_steps("decay_steps", decay_steps)
     exponent = check_positive("exponent", exponent)
-    return to_schedule(_table.single_row(steps, COSINE, init, end, exponent))
+    part = Segment(COSINE, init, end, exponent)
+    return to_schedule(_table.single_row(steps, part))
 
 
 @answer_wrong_keywords
@@ -288,12 +289,12 @@ def warmup_stable_decay_schedule(
     total = check_steps("total_steps", total_steps)
     warmup = check_steps("warmup_steps", warmup_steps, least=0)
     decay = check_steps("decay_steps", decay_steps, least=0)
-    row_shape, time_exponent = check_shape(shape)
+    down = decay_of(shape, peak, end)
     return _from_segments(
         _allocate_around(total, warmup, decay, dtype),
         Segment(LINEAR, init, peak),
         Segment(LINEAR, peak, peak),
-        Segment(row_shape, peak, end, 1.0, time_exponent),
+        down,
     )
 
 

@@ -13,14 +13,14 @@ there, if both are known.
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias, TypeGuard, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from optax_cosine import _clock, _table
 from optax_cosine._arrays import Numbers, is_known
 from optax_cosine._clock import Clock
-from optax_cosine._table import HOLD, Table
+from optax_cosine._table import HOLD, Table, is_held_table
 from optax_cosine._time import Time, add, freed, maximum
 
 
@@ -54,14 +54,9 @@ Node: TypeAlias = Table | Product | Spliced | Clocked
 
 def dtype_of(node: Node) -> np.dtype:
     """The dtype in which the node is evaluated."""
-    match node:
-        case Table():
-            # A checkpoint may have been written in half precision.
-            return np.promote_types(node.floats.dtype, np.float32)
-        case Product(first, second) | Spliced(first, _, second):
-            return np.promote_types(dtype_of(first), dtype_of(second))
-        case Clocked(inner):
-            return dtype_of(inner)
+    # A checkpoint may have been written in half precision.
+    dtypes = (table.floats.dtype for table in _table.tables_of(node))
+    return functools.reduce(np.promote_types, dtypes, np.dtype(np.float32))
 
 
 def batch_shape_of(node: Node) -> tuple[int, ...]:
@@ -75,7 +70,7 @@ def end_of(node: Node) -> Time:
     """When the last value is reached; of an endless schedule, the length of a lap."""
     match node:
         case Table():
-            return _table.end_of_table(node)
+            return _table.last_end(node.ends)
         case Product(first, second):
             ends = (end_of(part).astype(dtype_of(node)) for part in (first, second))
             return maximum(*ends)
@@ -116,11 +111,6 @@ def is_endless(node: Node) -> Numbers:
             return is_endless(inner)
 
 
-def is_held_table(node: Node) -> TypeGuard[Table]:
-    """Whether the node is known to be a table that ends."""
-    return isinstance(node, Table) and _table.is_held(node)
-
-
 # --- Other nodes from nodes ---
 
 
@@ -128,7 +118,10 @@ def map_rates(node: Node, function: Callable[[Numbers], Numbers]) -> Node:
     """The node with other values at the same times."""
     match node:
         case Table():
-            return _table.map_table_rates(node, function)
+            rows = node.rows
+            init, end = function(rows.init_value), function(rows.end_value)
+            rows = rows._replace(init_value=init, end_value=end)
+            return _table.pack(rows, node.after)
         case Product(first, second):
             return Product(map_rates(first, function), second)
         case Spliced(before, at_step, then):
@@ -166,7 +159,7 @@ def put_on_clock(node: Node, clock: Clock) -> Node:
     if _clock.changes_nothing(clock):
         return node
     match node:
-        case Table() if _table.is_held(node):
+        case Table() if is_held_table(node):
             return _table.put_on_clock(node, *clock[1:])
         case Product(first, second):
             return Product(put_on_clock(first, clock), put_on_clock(second, clock))

@@ -20,9 +20,10 @@ Shape: TypeAlias = Literal["cosine", "linear", "1-sqrt"]
 _DECAYS = {"cosine": (COSINE, 1.0), "linear": (LINEAR, 1.0), "1-sqrt": (LINEAR, 0.5)}
 
 
-def check_shape(shape: object) -> tuple[int, float]:
-    """The shape of the row of a decay, and its exponent of time."""
-    return _DECAYS[check_choice("shape", shape, tuple(_DECAYS))]
+def decay_of(shape: object, init_value: ArrayLike, end_value: ArrayLike) -> Segment:
+    """The decay of a shape that the user named."""
+    code, time_exponent = _DECAYS[check_choice("shape", shape, tuple(_DECAYS))]
+    return Segment(code, init_value, end_value, 1.0, time_exponent)
 
 
 @answer_wrong_keywords
@@ -144,17 +145,17 @@ def constant(value: ArrayLike, *, steps: ArrayLike) -> Schedule:
         0.0003
     """
     value = check_rate("value", value)
-    return to_schedule(single_row(check_length("steps", steps), LINEAR, value, value))
+    part = Segment(LINEAR, value, value)
+    return to_schedule(single_row(check_length("steps", steps), part))
 
 
 def _part(steps: ArrayLike, part: Segment) -> Schedule:
-    return to_schedule(
-        single_row(
-            check_length("steps", steps),
-            part.shape,
-            check_rate("init_value", part.init_value),
-            check_rate("end_value", part.end_value),
-            check_positive("exponent", part.exponent),
-            check_positive("time_exponent", part.time_exponent),
-        )
+    steps = check_length("steps", steps)
+    checked = Segment(
+        part.shape,
+        check_rate("init_value", part.init_value),
+        check_rate("end_value", part.end_value),
+        check_positive("exponent", part.exponent),
+        check_positive("time_exponent", part.time_exponent),
     )
+    return to_schedule(single_row(steps, checked))

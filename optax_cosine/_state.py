@@ -27,6 +27,7 @@ from optax_cosine._room import fit, without_room
 from optax_cosine._schedule import Schedule, to_schedule
 from optax_cosine._table import (
     LINEAR,
+    Segment,
     check_ends,
     single_row,
     tables_of,
@@ -123,7 +124,7 @@ def wrong_place(name: str, value: object) -> str:
 
 def number_as_node(name: str, value: Scalar) -> Node:
     value = check_rate(name, value)
-    return single_row(1, LINEAR, value, value)
+    return single_row(1, Segment(LINEAR, value, value))
 
 
 def get_schedules(opt_state: Pytree, where: object = None, /) -> dict[str, Schedule]:
@@ -277,49 +278,42 @@ def get_count(opt_state: Pytree, where: object = None, /) -> int | jax.Array:
 # --- Where the states are ---
 
 
-class _Found(NamedTuple):
-    keys: frozenset[Hashable]  # of the dicts on the way, such as labels
-    state: InjectSchedulesState
-
-
 def _is_state(node: Pytree) -> bool:
     return isinstance(node, InjectSchedulesState)
 
 
 def _states_at(tree: Pytree, where: object) -> dict[str, InjectSchedulesState]:
     """The states in the tree by their paths; those of a label or a path, if given."""
-    found = dict(_find_states(tree, "", frozenset()))
+    found = [*_find_states(tree, "", frozenset())]
     if not found:
         raise ValueError(
             "there is no state of inject_schedules in this tree: wrap the optimizer, "
             "as in inject_schedules(optax.adamw)(learning_rate=...), and init it."
         )
-    if where is None:
-        return {path: state for path, (_, state) in found.items()}
     chosen = {
         path: state
-        for path, (keys, state) in found.items()
-        if where == path or where in keys
+        for path, keys, state in found
+        if where is None or where == path or where in keys
     }
     if not chosen:
         raise ValueError(
             f"{where!r} is neither a label nor a path of a state of inject_schedules "
-            f"in this tree; these are at {_listed(found)}."
+            f"in this tree; these are at {_listed(path for path, *_ in found)}."
         )
     return chosen
 
 
 def _find_states(
     tree: Pytree, above: str, keys_above: frozenset[Hashable]
-) -> Iterator[tuple[str, _Found]]:
-    """Every state in the tree, also within another, by its path."""
+) -> Iterator[tuple[str, frozenset[Hashable], InjectSchedulesState]]:
+    """Every state in the tree, also within another: its path, labels, and itself."""
     for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_state):
         if _is_state(node):
             here = above + jax.tree_util.keystr(path)
             keys = keys_above | {
                 key.key for key in path if isinstance(key, jax.tree_util.DictKey)
             }
-            yield here, _Found(keys, node)
+            yield here, keys, node
             yield from _find_states(node.inner_state, f"{here}.inner_state", keys)
 
 
@@ -415,19 +409,15 @@ def _edited(
         count = known
     nodes, applied = dict(state.schedules.nodes), dict(state.applied)
     for name in new.keys() & nodes.keys():
-        _check_batch_shape(name, new[name], count)
+        if (shape := batch_shape_of(new[name])) != count.shape:
+            raise ValueError(
+                f"{name} must have the batch shape of the state, {count.shape}, got "
+                f"{shape}: use stack, or set_schedules under jax.vmap."
+            )
         node = fit(new[name], nodes[name], count)
         applied[name] = jax.tree.map(widen, applied[name])
         nodes[name] = _in_layout(node, nodes[name], state.count, applied[name])
     return state._replace(applied=applied, schedules=ScheduleMap(nodes))
-
-
-def _check_batch_shape(name: str, node: Node, count: Numbers) -> None:
-    if (shape := batch_shape_of(node)) != count.shape:
-        raise ValueError(
-            f"{name} must have the batch shape of the state, {count.shape}, got "
-            f"{shape}: use stack, or set_schedules under jax.vmap."
-        )
 
 
 def _in_layout(node: Node, old: Node, count: Pytree, applied: Pytree) -> Node:

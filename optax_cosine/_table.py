@@ -6,8 +6,8 @@ clock, and a moved or stretched row takes its clock along. So a table stays a ta
 whatever is done to it, and no row is ever computed from another.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -133,18 +133,10 @@ def build_table(ends: Time, segments: Sequence[Segment]) -> Table:
     return pack(rows, read_only(np.array(HOLD, np.int32)))
 
 
-def single_row(
-    steps: object,
-    shape: int,
-    init_value: ArrayLike,
-    end_value: ArrayLike,
-    exponent: ArrayLike = 1.0,
-    time_exponent: ArrayLike = 1.0,
-) -> Table:
+def single_row(steps: object, segment: Segment) -> Table:
     """A table of one row that takes a checked number of steps."""
-    dtype = value_dtype([init_value, end_value])
+    dtype = value_dtype([segment.init_value, segment.end_value])
     end = _time.stack_times([_time.to_time(steps, dtype)])
-    segment = Segment(shape, init_value, end_value, exponent, time_exponent)
     return build_table(end, [segment])
 
 
@@ -163,12 +155,8 @@ def has_steps(ends: Time) -> Numbers:
     return ~(starts_of(ends) >= ends)
 
 
-def end_of_table(table: Table) -> Time:
-    """When the last row ends; of a table that repeats, the length of a lap."""
-    return last_end(table.ends)
-
-
 def last_end(ends: Time) -> Time:
+    """When the last row ends; of a table that repeats, the length of a lap."""
     return ends.map(lambda x: _take(x, -1, -1))
 
 
@@ -256,9 +244,9 @@ def drop_empty_rows(table: Table) -> Table:
     return pack(_drop_empty(table.rows), table.after)
 
 
-def is_held(table: Table) -> bool:
-    """Whether the table is known to end, and to hold its last value."""
-    return always(table.after, HOLD)
+def is_held_table(node: object) -> TypeGuard[Table]:
+    """Whether the node is known to be a table that ends, and holds its last value."""
+    return isinstance(node, Table) and always(node.after, HOLD)
 
 
 def is_constant(table: Table) -> bool:
@@ -276,7 +264,7 @@ def is_constant(table: Table) -> bool:
 
 def join_tables(tables: Sequence[Table]) -> Table:
     """The tables one after the other."""
-    moved, total = [tables[0].rows], end_of_table(tables[0])
+    moved, total = [tables[0].rows], last_end(tables[0].ends)
     for table in tables[1:]:
         moved.append(_move(table.rows, total))
         total = last_end(moved[-1].end)
@@ -292,7 +280,7 @@ def _move(rows: Rows, by: Time) -> Rows:
 def cut(table: Table, at_step: Time) -> Table:
     """The table until `at_step`. If the table is over before, its last value holds."""
     rows, at_step = table.rows, at_step.astype(table.floats.dtype)
-    is_last = rows.end >= end_of_table(table)
+    is_last = rows.end >= last_end(table.ends)
     ends = select(is_last, at_step, _time.minimum(rows.end, at_step))
     return drop_empty_rows(pack(rows._replace(end=ends), table.after))
 
@@ -352,7 +340,7 @@ def _play_from_0(rows: Rows, table: Table) -> Table:
     one = Time(zero.whole + np.int32(1), zero.frac)
     # An empty first row stays empty: waiting must not give it steps.
     is_over = (zero >= rows.end) | (zero >= table.ends)
-    is_last = table.ends >= end_of_table(table)
+    is_last = table.ends >= last_end(table.ends)
     end_of_last = select(zero >= rows.end, one, rows.end)
     ends = select(is_last, end_of_last, select(is_over, zero, rows.end))
     return drop_empty_rows(pack(rows._replace(end=ends), table.after))
@@ -376,10 +364,3 @@ def pad_table(table: Table, rows: int) -> Table:
         return concatenate([packed, last], axis=-1)
 
     return Table(pad(table.integers), pad(table.floats), table.after)
-
-
-def map_table_rates(table: Table, function: Callable[[Numbers], Numbers]) -> Table:
-    """The table with other values on the same clocks."""
-    rows = table.rows
-    values = function(rows.init_value), function(rows.end_value)
-    return pack(rows._replace(init_value=values[0], end_value=values[1]), table.after)

@@ -347,12 +347,8 @@ def _small_muldiv(
     n: Numbers, numerator: Numbers, denominator: Numbers
 ) -> tuple[Numbers, Numbers]:
     # The quotient has at most 16 bits, so its float32 estimate is off by at most 1.
-    estimate = (
-        n.astype(np.float32)
-        * numerator.astype(np.float32)
-        / denominator.astype(np.float32)
-    )
-    quotient = lax.round(estimate).astype(np.int32)
+    a, b, c = (x.astype(np.float32) for x in (n, numerator, denominator))
+    quotient = lax.round(a * b / c).astype(np.int32)
     remainder = n * numerator - quotient * denominator
     return _fix_quotient(quotient, remainder, denominator)
 

@@ -153,7 +153,8 @@ def test_the_weight_of_the_farther_end_is_half_a_cosine_and_exact_at_the_nearer_
 def test_the_weight_of_the_farther_end_never_falls_along_half_a_row(binade):
     """For every float32 of a binade, up to the middle of a cosine."""
     middle = np.float32(math.pi / 4)
-    first, last = np.float32([2.0**binade, 2.0 ** (binade + 1)]).view(np.int32)
+    bounds = np.array([2.0**binade, 2.0 ** (binade + 1)], np.float32)
+    first, last = bounds.view(np.int32)
     angles = np.arange(first, last, dtype=np.int32).view(np.float32)
     weight = jax.jit(_curve.far_weight)(np.minimum(angles, middle))
     assert (np.diff(weight) >= 0).all()
