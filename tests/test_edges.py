@@ -365,6 +365,13 @@ HOSTILE = [
     *(0.0, -0.0, -1.0, -1e-30, 1e-30, 0.5, 1e-45, 3.4e38, -3.4e38, 2.0**31, 2.0**-31),
     *(math.inf, -math.inf, math.nan, LARGEST, -LARGEST, 16_777_217.0),
 ]
+
+
+def whole_of(name):
+    """The arguments that are numbers of steps."""
+    return [key for key, x in TRACED[name].numbers.items() if isinstance(x, int)]
+
+
 # A rate that is not finite has no finite values.
 RATES = ("init_value", "end_value", "peak_value", "value")
 SOME = np.array([-1, 0, 1, 2, 5, 9, 10, 17, 100, 2**24 + 1, LARGEST], np.int32)
@@ -404,12 +411,26 @@ def test_no_traced_number_gives_nan_and_host_and_device_agree(name):
             assert str(schedule)
 
 
+@sweep("name", [name for name in TRACED if whole_of(name)], ["shift", "extend"])
+@sweep("dtype", ["uint32", "uint8", "int8"], ["uint32"])
+def test_a_traced_integer_of_any_type_means_the_same(name, dtype):
+    """An unsigned number wraps if it is negated or subtracted."""
+    traced, whole = TRACED[name], whole_of(name)
+
+    @jax.jit
+    def values(numbers):
+        return traced.build(**numbers)(SOME)
+
+    expected = values(dict(traced.numbers))
+    narrow = {key: np.dtype(dtype).type(traced.numbers[key]) for key in whole}
+    np.testing.assert_array_equal(values(dict(traced.numbers) | narrow), expected)
+
+
 @sweep("name", TRACED, [*TRACED][1::8])
 def test_a_traced_integer_out_of_range_is_moved_into_it(name):
     traced = TRACED[name]
     built = jax.jit(lambda numbers: traced.build(**numbers)(SOME))
-    whole = [key for key, x in traced.numbers.items() if isinstance(x, int)]
-    for argument in whole:
+    for argument in whole_of(name):
         for value in (0, -1, -LARGEST, LARGEST):
             numbers = dict(traced.numbers) | {argument: np.int32(value)}
             assert np.isfinite(built(numbers)).all(), f"{argument}={value}"
