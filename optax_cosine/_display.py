@@ -19,7 +19,7 @@ from optax_cosine._json import to_dict
 from optax_cosine._node import Clocked, Node, Product, Spliced, end_of, is_endless
 from optax_cosine._picture import Curve, html_picture
 from optax_cosine._table import AFTER, HOLD, SHAPES, HostRow, Table, host_rows
-from optax_cosine._time import LARGEST, Time, to_number, to_time
+from optax_cosine._time import LARGEST, Time, to_number, to_ratio, to_time
 
 _COLUMNS = ("from step", "to", "shape", "init_value", "end_value")
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -124,7 +124,10 @@ def expression(node: Node) -> str:
                     return _code_of_dict(node)
                 code = f"shift({code}, {steps})"
             if speed != 1:
-                code = f"stretch({code}, {float(1 / Fraction(speed))!r})"
+                factor = 1 / Fraction(speed)
+                if Fraction(*to_ratio(float(factor))) != factor:
+                    return _code_of_dict(node)
+                code = f"stretch({code}, {float(factor)!r})"
             return f"staircase({code}, {every})" if every > 1 else code
 
 

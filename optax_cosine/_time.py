@@ -178,7 +178,9 @@ def from_exact(steps: np.ndarray, dtype: np.dtype) -> Time:
         rounded = np.array([_round(x, dtype) for x in steps.flat], object)
         whole = np.array([math.floor(x) for x in rounded]).reshape(steps.shape)
         frac = rounded.reshape(steps.shape) - whole
-    return Time(read_only(np.array(whole, np.int32)), read_only(np.array(frac, dtype)))
+    # By way of float64, as narrow types do not take Python's fractions.
+    frac = np.asarray(np.array(frac, np.float64).astype(dtype))
+    return Time(read_only(np.array(whole, np.int32)), read_only(frac))
 
 
 def _round(steps: int | Fraction, dtype: np.dtype) -> int | Fraction:
@@ -223,11 +225,12 @@ def simplest_ratio(frac: np.floating) -> Fraction:
     """
     exact, dtype = Fraction(float(frac)), frac.dtype
     simple = exact.limit_denominator(math.isqrt(_grid(dtype)))
-    return simple if dtype.type(_round(simple, dtype)) == frac else exact
+    stored = dtype.type(float(_round(simple, dtype)))
+    return simple if stored == frac else exact
 
 
 def to_doubles(time: Time) -> np.ndarray:
-    """As Python's floats, which hold every stored time exactly."""
+    """As Python's floats, which hold 2**-22 of a step at 2**31 - 1."""
     return np.asarray(time.whole, np.float64) + np.asarray(time.frac, np.float64)
 
 

@@ -633,6 +633,14 @@ def test_the_code_of_an_extended_product_builds_it():
             assert eval(repr(edited), dict(vars(oc))) == edited
 
 
+def test_the_code_of_a_speed_that_no_float_names_builds_it():
+    stairs = oc.staircase(oc.constant(0.0, steps=500), 2_147_483)
+    for total_steps in (357_913_833, 357_913_835, 1_073_741_825):
+        product = stairs * oc.cosine_annealing_schedule(0.1, 8)
+        edited = oc.extend(product, at_step=0, total_steps=total_steps)
+        assert eval(repr(edited), dict(vars(oc))) == edited
+
+
 def test_two_shifts_that_cancel_leave_the_schedule_as_it_is():
     for steps in (1, 0.5, 7):
         assert oc.shift(oc.shift(ENDLESS, -steps), steps) == ENDLESS
