@@ -2,24 +2,26 @@
 
 For a table:
 
-1. Clamp the count to [0, 2**31 - 1], in its own dtype: an int32 would wrap.
+1. Clamp the count to [0, 2**31 - 1] in its own dtype: a cast to int32 would wrap.
 2. Wrap the count into one lap, if the table repeats or mirrors itself.
 3. Find the row that plays, by comparing the count with the ends of the rows.
-4. Count the steps since the clock of the row started, and the steps until the clock
-   ends, in integers. Both numbers become floats, and the smaller one is used. Without
-   fractions of a step, nothing is rounded before.
+4. A row moves on a clock, which may start before the row does and end after the row.
+   Count the steps since the clock started, and the steps until the clock ends, in
+   integers. Both numbers become floats, and the smaller one is used. Without fractions
+   of a step, this is the first rounding.
 5. On a cosine, multiply that number by the angle of one step. The square of the sine is
    the weight of the farther end: `sin(a)**2` is `(1 - cos(2 * a)) / 2`, and nothing
    cancels. On a line the product is the weight. A `time_exponent` bends the product, an
    `exponent` bends the weight.
-6. Start at the value of the nearer end, and add the weighted difference.
+6. Start at the value of the nearer end, and add the weighted difference. Stop at the
+   middle of the two values.
 
 At either end the weight is 0, so a schedule meets its values to the bit. Near an end of
 a row without exponents the weight is small, and so is its error. Rounded sums and
-products are monotone; sine, logarithm and exponential are where they are used, as
-tests/test_curve.py checks. So a decaying row never rises from one step to the next.
-Where the two halves of a row meet, their roundings may pass each other: step 6 clamps
-both to the middle.
+products are monotone. Sine, logarithm and exponential are monotone in the ranges that
+are used here, as tests/test_curve.py checks. So a decaying row never rises from one
+step to the next. Where the two halves of a row meet, their roundings might pass each
+other, if step 6 did not stop both at the middle.
 
 The same lines serve two kinds of tables. A traced table (an argument of the program,
 part of an optimizer state) is read with gathers, and the program does not depend on
@@ -58,7 +60,7 @@ from optax_cosine._time import LARGEST, Time, add, from_array, maximum, minimum
 Clip: TypeAlias = Callable[[Numbers, Numbers, Numbers], Array]
 
 # Comparing a count with every end is one kernel, a binary search is a loop of kernels.
-# But comparisons take memory, so a table that needs more of them is searched.
+# But comparisons take memory, so a table that needs more than this is searched.
 _MAX_COMPARISONS = 2**18
 # `jax.vmap` hides the number of counts, so at least this number is assumed.
 _LEAST_COUNTS = 128
@@ -133,6 +135,7 @@ def _value_of_node(node: Node, now: Time, num_counts: int) -> Array:
             return factor * other
         case Spliced(before, at_step, then):
             at_step = at_step.astype(now.frac.dtype)
+            # `add` normalizes and clamps the difference, as a count is.
             parts = (before, now), (then, add(now, -at_step))
             values = (_value_of_node(*part, num_counts) for part in parts)
             earlier, later = (x.astype(dtype_of(node)) for x in values)
@@ -150,8 +153,8 @@ class _Row(NamedTuple):
     clock_start: Time
     clock_end: Time
     is_cosine: Numbers
-    # How far one step leads along the row. The whole turn from end to end is 1 on a
-    # line, and on a cosine the angle pi / 2: half of pi, as the sine is squared.
+    # A turn is a position on the row: from 0 to 1 on a line, and from 0 to the angle
+    # pi / 2 on a cosine (not pi, because the sine is squared).
     turn_per_step: Numbers
     init_value: Numbers
     end_value: Numbers
@@ -161,7 +164,7 @@ class _Row(NamedTuple):
 
 def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
     dtype = dtype_of(table)
-    # Narrower floats, as in a checkpoint in half precision, become float32.
+    # `dtype` is at least float32. Narrower floats, as of a checkpoint, are widened.
     table = _table.widen_numbers(table)
     now, total = now.astype(dtype), _table.last_end(table.ends)
     laps = _completed_laps(now, total, table.after)
@@ -178,7 +181,7 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
         again = _time_in_lap(now, total, lax.optimization_barrier(laps), table.after)
         row = _gather_row(table, _find_row(table, again, num_counts))
     # `clip_value` keeps the derivative of what it clips. If all numbers are known and
-    # the count is whole there is none, and `lax.clamp` compiles faster.
+    # the count is whole, there is no derivative, and `lax.clamp` compiles faster.
     has_slope = not (is_known(table) and always(now.frac, 0))
     clip = clip_value if has_slope else lax.clamp
     distances = _distances(row, in_lap, starts_early=starts_early)
@@ -191,15 +194,16 @@ def _completed_laps(now: Time, total: Time, after: Numbers) -> Numbers:
     none = np.array(0, np.int32)
     if always(after, HOLD):
         return none
-    # Laps of a whole number of steps are counted in integers: each restart is at its
-    # step up to 2**31 - 1. Laps with a fraction of a step are counted in floats. Their
-    # quotient has three roundings; the margin makes up for them, so that a restart at a
-    # whole step is at its step, as long as the float holds the count.
+    # Laps of a whole number of steps are counted in integers: every restart is exact up
+    # to step 2**31 - 1. Laps with a fraction of a step are counted in floats. Length
+    # and quotient are rounded; the margin is as large as both roundings. So no lap
+    # begins late, and a restart at a whole step is at its step. A lap may begin early,
+    # by 2**-22 of the count at most.
     laps = lax.div(now.whole, total.whole)
     if not always(total.frac, 0):
-        margin = 1 + 2 * np.finfo(now.frac.dtype).eps
+        margin = 1 + np.finfo(now.frac.dtype).eps
         estimate = (now.to_float() / total.to_float() * margin).astype(np.int32)
-        # A lap of less than a step is not divided by: there the estimate is taken.
+        # With a fraction the integers are not used, so `total.whole` may be 0.
         laps = select(total.frac == 0, laps, estimate)
     return select(after == HOLD, none, laps)
 
@@ -210,8 +214,8 @@ def _time_in_lap(now: Time, total: Time, laps: Numbers, after: Numbers) -> Time:
         return now
     if always(after, REPEAT):
         return now - _times(total, laps)
-    # MIRROR is 1 and REPEAT is 2, so `laps & after` is 1 in the odd laps of a mirror
-    # alone: these run backward.
+    # MIRROR is 1 and REPEAT is 2. So `laps & after` is 1 only in the odd laps of a
+    # mirrored table, and these laps run backward.
     is_backward = (laps & after) == MIRROR
     # At 2**31 - 1 the end of a lap may wrap, and the difference wraps back.
     since = now - _times(total, laps + is_backward.astype(np.int32))
@@ -233,7 +237,8 @@ def _times(time: Time, number: Numbers) -> Time:
 def _find_row(table: Table, now: Time, num_counts: int) -> Array:
     """The first row that is not over. Past the end, the last row that has steps."""
     num_rows = table.integers.shape[-1]
-    # A known table has no empty rows here, and its last end is not compared.
+    # A known table has no empty rows here, and its last end is not compared: `now` need
+    # not be limited.
     if is_known(table) and num_rows <= _MAX_KNOWN_ADDITIONS:
         return _count_rows_over(table, now)
     # A row is over once `now` reaches its end. At the end of the table all rows would
@@ -241,8 +246,9 @@ def _find_row(table: Table, now: Time, num_counts: int) -> Array:
     # and none of the empty rows behind it. And `now` is at least 0, as before step 0 an
     # empty first row would play.
     total = _table.last_end(table.ends)
-    smallest = np.finfo(total.frac.dtype).epsneg
-    now = minimum(now, Time(total.whole, total.frac - smallest))
+    # A fraction below 1 never absorbs this difference.
+    least = np.finfo(total.frac.dtype).epsneg
+    now = minimum(now, Time(total.whole, total.frac - least))
     now = maximum(now, Time(np.array(0, np.int32), np.zeros((), total.frac.dtype)))
     if num_rows <= _MAX_ADDITIONS:
         return _count_rows_over(table, now)
@@ -256,8 +262,8 @@ def _count_rows_over(table: Table, now: Time) -> Array:
     # JAX need not check an unsigned index for negative numbers.
     index = jnp.uint32(0)
     for i in range(table.integers.shape[-1] - 1):
-        # The first column is cut from the packed arrays entry by entry: a column that
-        # several comparisons share would be a kernel of its own.
+        # The ends, column 0 of both packed arrays, are cut entry by entry: a column
+        # that several comparisons share would be a kernel of its own.
         end = Time(_end_entry(table.integers, i), _end_entry(table.floats, i))
         index = index + (now >= end).astype(np.uint32)
     return index
@@ -295,13 +301,13 @@ def _gather(packed: Numbers, index: Array) -> Array:
 def _gather_row(table: Table, index: Array) -> _Row:
     """One row of a traced table: two gathers, whatever a row holds."""
     packed = _gather(table.integers, index), _gather(table.floats, index)
-    return _to_row(_table.unpack(*packed, -1))
+    return _to_row(_table.unpack(*packed, axis=-1))
 
 
 def _read_known_row(table: Table, now: Time, num_counts: int) -> _Row:
     """One row of a known table without empty rows.
 
-    A number that all rows have in common stays known, and is folded below.
+    A number that all rows share stays known: later steps may leave operations out.
     """
     columns, ends = _to_row(table.rows), table.ends
     num_rows = len(ends.whole)
@@ -325,6 +331,7 @@ def _gather_known(column: np.ndarray, index: Array) -> Numbers:
 
 def _to_row(rows: Rows) -> _Row:
     """From one row, or from all rows of a known table at once."""
+    # From 4 on `rows` has the values and the exponents, in the order of `_Row`.
     is_cosine, clock = rows.shape == COSINE, (rows.clock_start, rows.clock_end)
     return _Row(*clock, is_cosine, turn_per_step(*clock, is_cosine), *rows[4:])
 
@@ -337,14 +344,14 @@ def _distances(row: _Row, now: Time, *, starts_early: bool) -> tuple[Numbers, Nu
     start, end = row.clock_start, row.clock_end
     if starts_early:
         # A clock that starts before step 0 may be more than 2**31 - 1 steps away, which
-        # an int32 does not hold. Then the end is nearer, so the start is moved up to
-        # that distance. And a clock that ended before step 0 is over, however long ago.
-        earliest = now.whole - np.int32(LARGEST)
+        # an int32 does not hold. Then the end is nearer, so the start is moved to
+        # 2**31 - 1 steps before `now`. A clock that ended before step 0 is over.
+        earliest = lax.max(now.whole, lax.full_like(now.whole, -1)) - np.int32(LARGEST)
         start = Time(lax.max(start.whole, earliest), start.frac)
         end = Time(lax.max(end.whole, lax.full_like(earliest, -1)), end.frac)
     if not always(now.frac, 0):
-        # A lap with a fraction of a step is rounded, so `now.whole` may be -1: the end
-        # of a clock may be 2**31 steps away, which an int32 does not hold.
+        # A lap with a fraction of a step may begin early, so `now` may be below 0. Then
+        # the end of a clock may be 2**31 steps away, which an int32 does not hold.
         latest = lax.min(now.whole, lax.full_like(now.whole, 0)) + np.int32(LARGEST)
         end = Time(lax.min(end.whole, latest), end.frac)
     return (now - start).to_float(), (end - now).to_float()
@@ -370,15 +377,15 @@ def _weight_of_farther_end(
     turn = clip(lax.full_like(near, 0), near * row.turn_per_step, half)
     if not always(row.time_exponent, 1):
         turn, is_from_start = _bend_time(row, turn, is_from_start)
-    # On a line the turn is the weight, a fraction of at most one half. On a cosine the
-    # square of its sine is, which has no difference that cancels.
+    # On a line the weight is the turn, a fraction of at most one half. On a cosine the
+    # weight is the square of the sine of the turn: there is no difference to cancel.
     weight = turn
     if not always(row.is_cosine, 0):
         weight = select(row.is_cosine, far_weight(turn), turn)
     if always(row.exponent, 1):
         return weight, is_from_start
-    # `exponent` is the power of the weight of `init_value`. If the end is nearer, that
-    # is `weight`; if the start is nearer, `1 - weight`.
+    # The weight of `init_value` is raised to `exponent`. The weight of `init_value` is
+    # `weight` if the end is nearer, and `1 - weight` if the start is nearer.
     is_from_end = ~is_from_start
     weight, is_from_end = bend(weight, is_from_end, row.exponent, one_minus_power)
     return weight, ~is_from_end
@@ -393,8 +400,8 @@ def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, N
     bent, is_from_start = bend(
         fraction, is_from_start, row.time_exponent, one_minus_power_precisely
     )
-    # To divide and multiply by the whole turn may change the last bit. At an exponent
-    # of 1 the turn itself is used, with the derivative of the bent turn.
+    # To divide and multiply by the whole turn may change the last bit. So the turn is
+    # returned at an exponent of 1. The bent turn gives the derivative by the exponent.
     bent_turn = bent * whole
     unchanged = value_with_slope_of(turn, bent_turn)
     return select(row.time_exponent == 1, unchanged, bent_turn), is_from_start

@@ -597,6 +597,30 @@ def test_the_clock_of_a_cut_phase_may_end_far_away_in_laps_with_a_fraction(lengt
         np.testing.assert_allclose(values, on_the_host, rtol=1e-6)
 
 
+@pytest.mark.parametrize("after", ["repeat", "mirror"])
+@pytest.mark.parametrize("lap", [2.5, 1000.5, 10.1])
+def test_a_late_lap_with_a_fraction_is_misplaced_by_a_part_of_the_count(lap, after):
+    """At most 2**-22 of the count, and the same in each program."""
+    schedule = oc.join(oc.linear(0.0, 1.0, steps=lap), after=after)
+    late = np.array([9_999_998, 10_004_999, 2**23 + 1, 2**24 - 1])
+    counts = np.concatenate([late + shift for shift in range(-40, 1)])
+    lap = Fraction(str(lap))
+    for values in as_argument_and_closed_over(schedule, counts):
+        for count, value in zip(counts.tolist(), np.asarray(values), strict=True):
+            nearby = count / 2**22
+            moved = (Fraction(count + x * nearby / 64) for x in range(-64, 65))
+            turns = (divmod(max(x, 0), lap) for x in moved)
+            exact = [
+                float(
+                    1 - since / lap if after == "mirror" and turn % 2 else since / lap
+                )
+                for turn, since in turns
+            ]
+            # A 64th of what is allowed lies between two of these.
+            near = min(abs(value - x) for x in exact)
+            assert near <= nearby / 64 / lap + 1e-6, f"{count}: {value}"
+
+
 def ends_between_two_steps(whole, *factors):
     """A splice at the end of a table, and a shift, of fractions of steps."""
     line = oc.linear(1.0, 0.5, steps=10)
