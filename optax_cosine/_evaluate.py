@@ -254,18 +254,17 @@ def _find_row(table: Table, now: Time, num_counts: int) -> Array:
         return _count_rows_over(table, now)
     if num_counts * num_rows <= _MAX_COMPARISONS:
         # The first `False`, in one kernel. A sum of the comparisons takes several.
-        return lax.argmin(now >= table.ends, 0, np.uint32)
+        return lax.argmin(now >= table.ends, 0, np.int32)
     return _bisect(table.ends, now)
 
 
 def _count_rows_over(table: Table, now: Time) -> Array:
-    # JAX need not check an unsigned index for negative numbers.
-    index = jnp.uint32(0)
+    index = jnp.int32(0)
     for i in range(table.integers.shape[-1] - 1):
         # The ends, column 0 of both packed arrays, are cut entry by entry: a column
         # that several comparisons share would be a kernel of its own.
         end = Time(_end_entry(table.integers, i), _end_entry(table.floats, i))
-        index = index + (now >= end).astype(np.uint32)
+        index = index + (now >= end).astype(np.int32)
     return index
 
 
@@ -281,13 +280,13 @@ def _bisect(ends: Time, now: Time) -> Array:
 
     def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
-        middle = lax.div(low + high, np.uint32(2))
+        middle = lax.div(low + high, np.int32(2))
         is_over = now >= ends.map(lambda column: _gather(column, middle))
-        return select(is_over, (middle + np.uint32(1), high), (low, middle))
+        return select(is_over, (middle + np.int32(1), high), (low, middle))
 
-    bounds = np.uint32(0), np.uint32(last)
+    bounds = np.int32(0), np.int32(last)
     low, _ = lax.fori_loop(0, last.bit_length(), halve, bounds)
-    return lax.min(low, np.uint32(last))
+    return lax.min(low, np.int32(last))
 
 
 def _gather(packed: Numbers, index: Array) -> Array:
