@@ -104,11 +104,12 @@ def signature(tree: Any) -> Any:
     return jax.tree.structure(tree), leaves
 
 
-def plain_updates(name: str, wrapper: str, params: Any, *_: Any) -> Any:
-    """Shapes and dtypes of what the optimizer gives if its arguments are floats."""
+def plain_outputs(name: str, wrapper: str, params: Any) -> tuple[Any, Any, Any]:
+    """Updates, new state and old state of the optimizer if its arguments are floats."""
     factory, hyperparams = OPTIMIZERS[name]
     plain = WRAPPERS[wrapper](factory(**dict.fromkeys(hyperparams, 0.5)))
-    return jax.eval_shape(plain.update, params, plain.init(params), params)[0]
+    opt_state = plain.init(params)
+    return *jax.eval_shape(plain.update, params, opt_state, params), opt_state
 
 
 @wrappers
@@ -135,16 +136,22 @@ def test_the_state_never_changes_its_shapes_and_dtypes(name, wrapper, dtype):
     opt_state = tx.init(params)
     if (name, wrapper, dtype) == ("adafactor", "apply_if_finite", "bfloat16"):
         # Adafactor gives float32 updates, which Optax's wrapper refuses.
-        for update in (tx.update, functools.partial(plain_updates, name, wrapper)):
-            with pytest.raises(TypeError, match="cond branches must have equal"):
-                update(params, opt_state, params)
+        refused = pytest.raises(TypeError, match="cond branches must have equal")
+        with refused:
+            tx.update(params, opt_state, params)
+        with refused:
+            plain_outputs(name, wrapper, params)
         return
     updates, updated = jax.eval_shape(tx.update, params, opt_state, params)
-    assert signature(updated) == signature(opt_state)
-    assert signature(updates) == signature(plain_updates(name, wrapper, params))
-    chex.assert_trees_all_equal_shapes_and_dtypes(
-        jax.eval_shape(lambda: after(3, tx, params)), (params, opt_state)
-    )
+    plain_updates, plain_updated, plain_state = plain_outputs(name, wrapper, params)
+    assert signature(updates) == signature(plain_updates)
+    keeps = signature(updated) == signature(opt_state)
+    # In Optax 0.2.5 the updates of Adafactor widen the sums that MultiSteps keeps.
+    assert keeps == (signature(plain_updated) == signature(plain_state))
+    if keeps:
+        chex.assert_trees_all_equal_shapes_and_dtypes(
+            jax.eval_shape(lambda: after(3, tx, params)), (params, opt_state)
+        )
 
 
 @pytest.mark.parametrize("name", ["adamw", "adamw, numbers", "lion", "lamb", "sgd"])
