@@ -493,7 +493,7 @@ any_length = pytest.mark.parametrize("kind", LIMITS)
 
 
 @any_length
-@hypothesis.settings(settings, max_examples=40)
+@hypothesis.settings(settings, max_examples=25)
 @hypothesis.given(data=st.data())
 def test_a_random_nesting_agrees_with_exact_arithmetic(kind, data):
     check(data.draw(nestings.nestings(LIMITS[kind])), check_in_a_state)
@@ -505,7 +505,7 @@ def test_a_random_nesting_agrees_compiled(nesting):
     check(nesting, check_compiled)
 
 
-@hypothesis.settings(settings, max_examples=20)
+@hypothesis.settings(settings, max_examples=12)
 @hypothesis.given(nestings.nestings(LIMITS["long"]))
 def test_a_random_nesting_agrees_in_float64(x64, nesting):
     check_in_float64(nesting, check_in_a_state)

@@ -36,9 +36,9 @@ runs = sweep(
     ("kind", "seed"),
     RUNS,
     [
-        *(("short", seed) for seed in range(4)),
-        *(("long", seed) for seed in range(2)),
-        *(("longest", seed) for seed in range(2)),
+        *(("short", seed) for seed in range(3)),
+        *(("long", seed) for seed in range(1)),
+        *(("longest", seed) for seed in range(1)),
     ],
 )
 
@@ -402,7 +402,7 @@ def test_a_schedule_that_is_an_argument_agrees_with_exact_arithmetic(kind, seed)
     assert_agrees(run, exact, values, device_units(exact))
 
 
-@sweep(("kind", "seed"), RUNS[:12], RUNS[:4])
+@sweep(("kind", "seed"), RUNS[:12], RUNS[:2])
 def test_no_step_of_a_phase_goes_the_wrong_way(kind, seed):
     run, exact = history(kind, seed)[-1], last_truth(kind, seed)
     values = np.asarray(run.schedule(padded(exact.counts)))[: len(exact.counts)]
