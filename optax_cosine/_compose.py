@@ -22,7 +22,7 @@ from optax_cosine._schedule import (
     checked_schedule,
     to_schedule,
 )
-from optax_cosine._table import AFTER, LINEAR, Segment, Table, is_held_table
+from optax_cosine._table import AFTER, Table, is_held_table
 from optax_cosine._time import LARGEST, Time
 from optax_cosine._validation import (
     SHORTEST,
@@ -195,7 +195,7 @@ def shift(schedule: Schedule, steps: ArrayLike) -> Schedule:
         return checked_schedule(_node.put_on_clock(node, Clock(at_step=by)))
     # What was read ahead already must not come back while the schedule waits.
     first = schedule(0)
-    held = _table.single_row(1, Segment(LINEAR, first, first))
+    held = _table.constant_row(1, first)
     clock = Clock(at_step=_time.to_free_time(ahead))
     return splice_checked(held, wait, _node.put_on_clock(node, clock))
 
@@ -328,6 +328,8 @@ def stack(schedules: Iterable[Schedule]) -> Schedule:
         >>> [f"{x:.2f}" for x in jax.vmap(lambda schedule: schedule(50))(population)]
         ['0.50', '1.00']
     """
+    if not isinstance(schedules, Iterable):
+        raise TypeError(f"schedules must be a list of schedules, got {schedules!r}.")
     members = list(schedules)
     nodes = [check_schedule(f"schedules[{i}]", x) for i, x in enumerate(members)]
     if not nodes:

@@ -70,10 +70,10 @@ def shorten(steps: Steps, dtype: np.dtype) -> int | float:
     """An int if the steps are whole, else the shortest float that is stored alike."""
     if steps == int(steps):
         return int(steps)
-    stored = to_time(Fraction(steps), dtype)
+    stored = _stored(steps, dtype)
     short = float(to_number(stored))
     candidates = round(short, 7), short
-    alike = (x for x in candidates if to_time(Fraction(x), dtype) == stored)
+    alike = (x for x in candidates if _stored(x, dtype) == stored)
     return next(alike, float(steps))
 
 
@@ -201,7 +201,7 @@ def _after(after: int) -> str:
     return "" if after == HOLD else f", after={AFTER[after]!r}"
 
 
-def _stored(steps: float, dtype: np.dtype) -> Time:
+def _stored(steps: Steps, dtype: np.dtype) -> Time:
     """What the number in the code stands for. Few digits of float64 may be lost."""
     return to_time(Fraction(steps), dtype)
 

@@ -135,9 +135,7 @@ def extend(
     _check_total(at_step, total_steps)
     if has_one_value:
         value = to_schedule(node)(0)
-        return to_schedule(
-            _table.single_row(total_steps, Segment(LINEAR, value, value))
-        )
+        return to_schedule(_table.constant_row(total_steps, value))
     end = end_of(node)
     dtype = end.frac.dtype
     start, total = _time.to_time(at_step, dtype), _time.to_time(total_steps, dtype)

@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 
 from optax_cosine._keywords import answer_wrong_keywords
 from optax_cosine._schedule import Schedule, to_schedule
-from optax_cosine._table import COSINE, LINEAR, Segment, single_row
+from optax_cosine._table import COSINE, LINEAR, Segment, constant_row, single_row
 from optax_cosine._validation import (
     check_choice,
     check_length,
@@ -145,8 +145,7 @@ def constant(value: ArrayLike, *, steps: ArrayLike) -> Schedule:
         0.0003
     """
     value = check_rate("value", value)
-    part = Segment(LINEAR, value, value)
-    return to_schedule(single_row(check_length("steps", steps), part))
+    return to_schedule(constant_row(check_length("steps", steps), value))
 
 
 def _part(steps: ArrayLike, part: Segment) -> Schedule:

@@ -26,10 +26,8 @@ from optax_cosine._node import Node, batch_shape_of
 from optax_cosine._room import fit, without_room
 from optax_cosine._schedule import Schedule, to_schedule
 from optax_cosine._table import (
-    LINEAR,
-    Segment,
     check_ends,
-    single_row,
+    constant_row,
     tables_of,
     widen_numbers,
 )
@@ -123,8 +121,7 @@ def wrong_place(name: str, value: object) -> str:
 
 
 def number_as_node(name: str, value: Scalar) -> Node:
-    value = check_rate(name, value)
-    return single_row(1, Segment(LINEAR, value, value))
+    return constant_row(1, check_rate(name, value))
 
 
 def get_schedules(opt_state: Pytree, where: object = None, /) -> dict[str, Schedule]:

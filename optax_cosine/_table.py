@@ -140,6 +140,10 @@ def single_row(steps: object, segment: Segment) -> Table:
     return build_table(end, [segment])
 
 
+def constant_row(steps: object, value: ArrayLike) -> Table:
+    return single_row(steps, Segment(LINEAR, value, value))
+
+
 def starts_of(ends: Time) -> Time:
     """When each row begins: at 0, or when the row before it ends."""
 

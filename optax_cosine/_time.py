@@ -30,10 +30,6 @@ from optax_cosine._arrays import (
 
 LARGEST = 2**31 - 1  # The largest int32, and so the largest count that Optax reaches.
 
-# Stored fractions of a step are multiples of one over these numbers. So sums and
-# differences of stored times are exact, and a fraction is stored alike whatever whole
-# number of steps comes with it.
-_GRID, _GRID_64 = 2**24, 2**48
 # A time this close to an integer is stored as the integer. After fractions of steps
 # were added up or stretched, a restart is then still at its step.
 _SNAP = 2.0**-20
@@ -98,7 +94,7 @@ def from_array(steps: ArrayLike, dtype: np.dtype) -> Time:
         is_outside = (steps < 0) | (steps >= 2.0**31)
         frac = jnp.where(is_outside, 0, steps - whole)
         # Less than half of the grid of stored times is 0; only the derivative stays.
-        is_tiny = frac < 0.5 / _GRID
+        is_tiny = frac < 0.5 / _grid(dtype)
         frac = jnp.where(is_tiny, frac - lax.stop_gradient(frac), frac)
         return Time(whole.astype(np.int32), frac.astype(dtype))
     # The count is clamped in its own dtype: a larger one would wrap in int32.
@@ -179,7 +175,7 @@ def from_exact(steps: np.ndarray, dtype: np.dtype) -> Time:
         whole = np.array([math.floor(x) for x in rounded]).reshape(steps.shape)
         frac = rounded.reshape(steps.shape) - whole
     # By way of float64, as narrow types do not take Python's fractions.
-    frac = np.asarray(np.array(frac, np.float64).astype(dtype))
+    frac = np.array(frac, np.float64).astype(dtype)
     return Time(read_only(np.array(whole, np.int32)), read_only(frac))
 
 
@@ -192,7 +188,12 @@ def _round(steps: int | Fraction, dtype: np.dtype) -> int | Fraction:
 
 
 def _grid(dtype: np.dtype) -> int:
-    return _GRID_64 if dtype == np.float64 else _GRID
+    """Stored fractions of a step are multiples of one over this number.
+
+    So sums and differences of stored times are exact, and a fraction is stored alike
+    whatever whole number of steps comes with it.
+    """
+    return 2**48 if dtype == np.float64 else 2**24
 
 
 def to_exact(time: Time) -> np.ndarray:
@@ -230,7 +231,7 @@ def simplest_ratio(frac: np.floating) -> Fraction:
 
 
 def to_doubles(time: Time) -> np.ndarray:
-    """As Python's floats, which hold 2**-22 of a step at 2**31 - 1."""
+    """As Python's floats, which near 2**31 - 1 still hold 2**-22 of a step."""
     return np.asarray(time.whole, np.float64) + np.asarray(time.frac, np.float64)
 
 

@@ -82,7 +82,7 @@ def _move_into_range(value: jax.Array, least: float, most: float) -> jax.Array:
     value = value.astype(np.int32) if value.dtype.itemsize < 4 else value
     is_unsigned = jnp.issubdtype(value.dtype, jnp.unsignedinteger)
     least = max(least, 0) if is_unsigned else least
-    # An unsigned number would wrap where it is negated or subtracted.
+    # An unsigned number would wrap if it were negated or subtracted.
     return jnp.clip(value, math.ceil(least), most).astype(np.int32)
 
 

@@ -648,6 +648,18 @@ def test_fractions_of_steps_are_exact_in_float64_too(x64, whole, factors):
         assert oc.stretch(oc.stretch(schedule, 1 / 3), 3) == schedule
 
 
+def test_a_count_below_the_grid_of_float32_counts_in_float64(x64):
+    line = oc.linear(0.0, 1.0, steps=1)
+    assert line(jnp.float64(2.0**-30)) == 2.0**-30
+    assert jax.jit(line)(jnp.float64(2.0**-50)) == 0
+
+
+def test_what_is_not_a_list_of_schedules_is_not_stacked():
+    five: Any = 5
+    with pytest.raises(TypeError, match=r"schedules must be a list .*, got 5\."):
+        oc.stack(five)
+
+
 def test_the_code_of_an_extended_product_builds_it():
     line = oc.linear(1.0, 0.5, steps=100)
     for stairs in (oc.staircase(line, 2), oc.staircase(line / 2, 7)):
