@@ -145,13 +145,16 @@ def test_the_state_never_changes_its_shapes_and_dtypes(name, wrapper, dtype):
     updates, updated = jax.eval_shape(tx.update, params, opt_state, params)
     plain_updates, plain_updated, plain_state = plain_outputs(name, wrapper, params)
     assert signature(updates) == signature(plain_updates)
-    keeps = signature(updated) == signature(opt_state)
-    # In Optax 0.2.5 the updates of Adafactor widen the sums that MultiSteps keeps.
-    assert keeps == (signature(plain_updated) == signature(plain_state))
-    if keeps:
-        chex.assert_trees_all_equal_shapes_and_dtypes(
-            jax.eval_shape(lambda: after(3, tx, params)), (params, opt_state)
-        )
+    if (name, wrapper, dtype) == ("adafactor", "MultiSteps", "bfloat16"):
+        # In Optax 0.2.5 its updates widen the sums that MultiSteps keeps.
+        keeps = signature(updated) == signature(opt_state)
+        assert keeps == (signature(plain_updated) == signature(plain_state))
+        if not keeps:
+            return
+    assert signature(updated) == signature(opt_state)
+    chex.assert_trees_all_equal_shapes_and_dtypes(
+        jax.eval_shape(lambda: after(3, tx, params)), (params, opt_state)
+    )
 
 
 @pytest.mark.parametrize("name", ["adamw", "adamw, numbers", "lion", "lamb", "sgd"])
