@@ -15,7 +15,7 @@ from optax_cosine import _table
 from optax_cosine._clock import Steps, host_clock
 from optax_cosine._node import Clocked, Node, Product, Spliced
 from optax_cosine._table import COSINE, MIRROR, HostRow, Table, is_held_table
-from optax_cosine._time import LARGEST, to_doubles, to_number
+from optax_cosine._time import LARGEST, to_number
 from optax_cosine._validation import LARGEST_RATE
 
 # A count is an int, but a stretched clock reads a schedule between two counts.
@@ -46,7 +46,7 @@ def host_function(node: Node) -> Value:
         case Product(first, second):
             return multiply(host_function(first), host_function(second))
         case Spliced(before, at_step, then):
-            step = to_doubles(at_step).item()
+            step = to_number(at_step)
             return _splice(host_function(before), step, host_function(then))
         case Clocked(inner, clock):
             step_at, value = host_clock(clock).step_at, host_function(inner)
@@ -60,7 +60,7 @@ def multiply(first: Value, second: Value) -> Value:
     return product
 
 
-def _splice(before: Value, at_step: float, then: Value) -> Value:
+def _splice(before: Value, at_step: Steps, then: Value) -> Value:
     return lambda count: before(count) if count < at_step else then(count - at_step)
 
 
@@ -75,7 +75,7 @@ def _function_of_table(table: Table, rounded: Rounding) -> Value:
     return _repeat(value, lap, is_mirrored=bool(table.after == MIRROR))
 
 
-def _choose(values: list[Value], ends: list[float]) -> Value:
+def _choose(values: list[Value], ends: list[int | Fraction]) -> Value:
     if not ends:
         return values[0]
     if len(ends) > 3:
@@ -109,7 +109,7 @@ def row_function(row: HostRow, rounded: Rounding = float) -> Value:
 
 
 def _row_function(
-    row: HostRow, rounded: Rounding, earliest: float, first: float
+    row: HostRow, rounded: Rounding, earliest: Steps, first: float
 ) -> Value:
     _, _, clock_start, clock_end, shape, init_value, end_value, *exponents = row
     # The length of an empty clock is a divisor, and must not be 0.
@@ -152,12 +152,16 @@ def _bent_row_function(row: HostRow, duration: float) -> Value:
     rise = row.end_value - row.init_value
 
     def bent(count: Steps) -> float:
-        fraction = min(max((count - row.clock_start) / duration, 0.0), 1.0)
-        from_start = fraction**row.time_exponent
-        # From the end nothing cancels, but a power of time is known from the start.
-        is_plain = row.time_exponent == 1
-        from_end = (row.clock_end - count) / duration if is_plain else 1 - from_start
-        from_end = min(max(from_end, 0.0), 1.0)
+        from_start = min(max((count - row.clock_start) / duration, 0.0), 1.0)
+        from_end = min(max((row.clock_end - count) / duration, 0.0), 1.0)
+        if row.time_exponent != 1:
+            power = from_start**row.time_exponent
+            # Late in a row the difference `1 - power` would cancel.
+            if from_end < from_start:
+                from_end = -math.expm1(row.time_exponent * math.log1p(-from_end))
+            else:
+                from_end = 1 - power
+            from_start = power
         if row.shape == COSINE:
             small = math.sin(math.pi / 2 * min(from_start, from_end)) ** 2
             is_start_nearer = from_start < from_end

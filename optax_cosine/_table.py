@@ -7,6 +7,7 @@ whatever is done to it, and no row is ever computed from another.
 """
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import NamedTuple, TypeGuard
 
 import jax
@@ -167,10 +168,10 @@ def last_end(ends: Time) -> Time:
 class HostRow(NamedTuple):
     """A row that has steps, in Python's numbers, and when it begins."""
 
-    start: float
-    end: float
-    clock_start: float
-    clock_end: float
+    start: int | Fraction
+    end: int | Fraction
+    clock_start: int | Fraction
+    clock_end: int | Fraction
     shape: int
     init_value: float
     end_value: float
@@ -183,13 +184,8 @@ def host_rows(table: Table) -> list[HostRow]:
     check_ends("this", table)
     rows = _drop_empty(widen_numbers(table).rows)
     starts = starts_of(rows.end)
-    times = (_to_numbers(time) for time in (starts, *rows[:3]))
+    times = (_time.to_numbers(time) for time in (starts, *rows[:3]))
     return list(map(HostRow, *times, *(column.tolist() for column in rows[3:])))
-
-
-def _to_numbers(times: Time) -> list[float]:
-    """Ints if they are whole: Python compares a count with an int faster."""
-    return [int(x) if x.is_integer() else x for x in _time.to_doubles(times).tolist()]
 
 
 def tables_of(tree: Pytree) -> list[Table]:

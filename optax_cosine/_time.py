@@ -212,6 +212,12 @@ def to_number(time: Time) -> int | Fraction:
     return to_exact(time).item()
 
 
+def to_numbers(times: Time) -> list[int | Fraction]:
+    """Ints if they are whole: Python compares a count with an int faster."""
+    exact = to_exact(times).tolist()
+    return [int(x) if x.denominator == 1 else x for x in exact]
+
+
 def is_zero(time: Time) -> bool:
     """Whether the time is known to be 0."""
     return always(time.whole, 0) and always(time.frac, 0)
@@ -299,7 +305,7 @@ def scale(time: Time, numerator: Time, denominator: Time) -> Time:
     whole, remainder = _muldiv(size.whole, numerator.whole, denominator.whole)
     dtype = time.frac.dtype
     num, den = (x.astype(dtype).to_float() for x in (numerator, denominator))
-    frac = remainder.astype(dtype) / denominator.whole.astype(dtype)
+    frac = _stored_quotient(remainder, denominator.whole, dtype)
     # What the fractions of the three times add to the quotient of the integers.
     # Derivatives flow through these lines alone.
     so_far = whole.astype(dtype) + frac
@@ -314,16 +320,37 @@ def scale(time: Time, numerator: Time, denominator: Time) -> Time:
 
 
 def _normalize(time: Time) -> Time:
-    """The same time with 0 <= frac < 1, snapped to an integer as stored times are."""
-    nearest = jnp.round(time.frac)
-    error = time.frac - nearest
+    """The same time with 0 <= frac < 1, rounded as stored times are."""
+    nearest, grid = jnp.round(time.frac), _grid(time.frac.dtype)
     # Less than half a step is not snapped to 0: the row would become empty.
     may_snap = (time.whole != 0) | (nearest != 0)
-    frac = jnp.where(
-        (abs(error) < _SNAP) & may_snap, time.frac - lax.stop_gradient(error), time.frac
-    )
+    is_near = (abs(time.frac - nearest) < _SNAP) & may_snap
+    rounded = jnp.where(is_near, nearest, jnp.round(time.frac * grid) / grid)
+    # The rounding has no derivative.
+    frac = time.frac - lax.stop_gradient(time.frac - rounded)
     carry = jnp.floor(frac)
     return Time(_add_clamped(time.whole, carry.astype(np.int32)), frac - carry)
+
+
+def _stored_quotient(
+    remainder: Numbers, denominator: Numbers, dtype: np.dtype
+) -> Numbers:
+    """`remainder / denominator`, below 1, rounded as stored fractions are.
+
+    A rounded quotient of floats may differ from a stored fraction by a unit, and a
+    boundary at that fraction of a step would come a count late.
+    """
+    # An int32 has no room for the grid of float64, so 24 bits are computed at a time.
+    size = np.array(2**24, np.int32)
+    units, remainder = _muldiv(remainder, size, denominator)
+    quotient = units.astype(dtype)
+    if dtype == np.float64:
+        units, remainder = _muldiv(remainder, size, denominator)
+        quotient = quotient * 2**24 + units.astype(dtype)
+    # A half is rounded to even, as Python does. `2 * remainder` may exceed int32.
+    rest = denominator - remainder
+    is_up = (remainder > rest) | ((remainder == rest) & ((units & 1) == 1))
+    return (quotient + is_up.astype(dtype)) / _grid(dtype)
 
 
 def _muldiv(

@@ -15,6 +15,7 @@ import hypothesis
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import optax
 import pytest
@@ -597,6 +598,45 @@ def test_the_clock_of_a_cut_phase_may_end_far_away_in_laps_with_a_fraction(lengt
         np.testing.assert_allclose(values, on_the_host, rtol=1e-6)
 
 
+def boundary_at(count: int, stretched_by: int, kind: str) -> oc.Schedule:
+    """1 before a count, and 0.5 from there on, of parts that are not one table."""
+    step = count / stretched_by
+    stairs = oc.staircase(oc.constant(1.0, steps=30), 2)
+    half = oc.constant(0.5, steps=50)
+    match kind:
+        case "a factor ends":
+            product = oc.join(oc.constant(1.0, steps=step), half) * stairs
+            return oc.stretch(product, stretched_by)
+        case "spliced":
+            spliced = oc.splice(stairs * stairs, step, half)
+            return oc.stretch(spliced, stretched_by)
+        case _:
+            line = oc.join(oc.constant(1.0, steps=4), half)
+            slow = oc.stretch(oc.staircase(line, 2), stretched_by)
+            return oc.shift(slow, 8 * stretched_by - count)
+
+
+def check_boundaries(kind: str) -> None:
+    for stretched_by in (3, 5, 7, 11, 48):
+        for count in range(stretched_by + 1, 3 * stretched_by, 5):
+            schedule = boundary_at(count, stretched_by, kind)
+            counts = np.arange(count - 2, count + 2, dtype=np.int32)
+            expected = [1, 1, 0.5, 0.5]
+            assert [schedule(int(count)) for count in counts] == expected
+            np.testing.assert_array_equal(schedule(counts), expected)
+
+
+# What is stored of such a step is rounded, and so is the step that a clock computes.
+@pytest.mark.parametrize("kind", ["a factor ends", "spliced", "shifted"])
+def test_a_boundary_between_two_steps_is_at_its_count_once_stretched(kind):
+    check_boundaries(kind)
+
+
+@pytest.mark.parametrize("kind", ["a factor ends", "spliced", "shifted"])
+def test_a_stretched_boundary_is_at_its_count_in_float64_too(x64, kind):
+    check_boundaries(kind)
+
+
 @pytest.mark.parametrize("after", ["repeat", "mirror"])
 @pytest.mark.parametrize("lap", [2.5, 1000.5, 10.1])
 def test_a_late_lap_with_a_fraction_is_misplaced_by_a_part_of_the_count(lap, after):
@@ -727,6 +767,14 @@ def test_a_bent_phase_has_all_digits_at_both_ends_on_the_host():
     steps = 2_000_000_011
     value = oc.cosine(1.0, 0.0, steps=steps, exponent=2.0)(steps - 1)
     np.testing.assert_allclose(value, np.sin(np.pi / 2 / steps) ** 4, rtol=1e-7)
+
+
+def test_a_bent_time_has_all_digits_near_its_end_in_float64(x64):
+    row = oc.cosine(1.0, 0.0, steps=988, exponent=0.1, time_exponent=0.1)
+    with mpmath.workdps(50):
+        bent = 1 - (mpmath.mpf(987) / 988) ** mpmath.mpf("0.1")
+        truth = float(mpmath.sin(mpmath.pi / 2 * bent) ** mpmath.mpf("0.2"))
+    np.testing.assert_allclose(row(987), truth, rtol=1e-15)
 
 
 @pytest.mark.parametrize("rate", [1e30, -1e30])

@@ -77,7 +77,16 @@ def test_fractions_of_steps_are_scaled_too(now, steps, counts):
     result = scale(*(at(*time) for time in times))
     truth = (now + 0.25) * (steps + 0.5) / (counts + 0.125)
     total = float(result.whole) + float(result.frac)
-    np.testing.assert_allclose(total, truth, rtol=1e-6)
+    np.testing.assert_allclose(total, truth, rtol=1e-6, atol=2.0**-24)
+
+
+@given(now=whole_numbers, steps=lengths, counts=lengths)
+def test_a_scaled_time_is_stored_as_the_known_one_is(now, steps, counts):
+    # A fraction that differs in its last digit puts a boundary at another count.
+    known = _time.scale(*(whole(n) for n in (now, steps, counts)))
+    traced = scale(*(whole(n) for n in (now, steps, counts)))
+    assert traced.whole == known.whole
+    assert traced.frac == known.frac
 
 
 @given(start=whole_numbers, steps=st.integers(-LARGEST, LARGEST))
