@@ -148,7 +148,7 @@ def _row_function(
     return linear
 
 
-def _bent_row_function(row: HostRow, duration: float) -> Value:
+def _bent_row_function(row: HostRow, duration: Steps) -> Value:
     rise = row.end_value - row.init_value
 
     def bent(count: Steps) -> float:
