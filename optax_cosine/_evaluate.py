@@ -2,7 +2,8 @@
 
 For a table:
 
-1. Clamp the count to [0, 2**31 - 1] in its own dtype: a cast to int32 would wrap.
+1. Clamp the count to [0, 2**31 - 1] in its own dtype: a cast to int32 would wrap
+   (`from_array`).
 2. Wrap the count into one lap, if the table repeats or mirrors itself.
 3. Find the row that plays, by comparing the count with the ends of the rows.
 4. A row moves on a clock, which may start before the row does and end after the row.
@@ -20,8 +21,9 @@ At either end the weight is 0, so a schedule meets its values to the bit. Near a
 a row without exponents the weight is small, and so is its error. Rounded sums and
 products are monotone. Sine, logarithm and exponential are monotone in the ranges that
 are used here, as tests/test_curve.py checks. So a decaying row never rises from one
-step to the next. Where the two halves of a row meet, their roundings might pass each
-other, if step 6 did not stop both at the middle.
+step to the next. Only in the middle of a row, at which its two halves meet, might their
+roundings pass each other. Step 6 stops both halves at the middle value. An exponent
+moves the meeting point away from that value; tests/test_edges.py looks there.
 
 The same lines serve two kinds of tables. A traced table (an argument of the program,
 part of an optimizer state) is read with gathers, and the program does not depend on
@@ -57,15 +59,17 @@ from optax_cosine._node import Clocked, Node, Product, Spliced, dtype_of
 from optax_cosine._table import COSINE, HOLD, MIRROR, REPEAT, Rows, Table
 from optax_cosine._time import LARGEST, Time, add, from_array, maximum, minimum
 
+# Takes the lowest value, the value and the highest value, as `lax.clamp` does.
 Clip: TypeAlias = Callable[[Numbers, Numbers, Numbers], Array]
 
-# Comparing a count with every end is one kernel, a binary search is a loop of kernels.
-# But comparisons take memory, so a table that needs more than this is searched.
+# To compare a count with every end takes a single kernel, but memory too. A binary
+# search is a loop of kernels. So a table that needs more comparisons is searched.
 _MAX_COMPARISONS = 2**18
-# `jax.vmap` hides the number of counts, so at least this number is assumed.
+# A `jax.vmap` of the caller hides the number of counts, so at least this number is
+# assumed.
 _LEAST_COUNTS = 128
-# Up to this many known rows are chosen with selects, which a CPU vectorizes. It does
-# not vectorize gathers.
+# Up to this many known rows are chosen with selects. On a CPU, XLA vectorizes selects
+# and does not vectorize gathers.
 _MAX_SELECTS = 8
 # Up to this many rows, the index of a row is a sum of comparisons, which XLA fuses into
 # the kernel that uses the index. Known ends are constants and make a smaller program,
@@ -98,47 +102,57 @@ def evaluate(node: Node, counts: Array | Time) -> Array:
 
 def _explicit_mesh(tree: Pytree) -> Any:
     """The mesh with explicit axes on which an array of the tree lies, or None."""
+    if _auto_axes is None:
+        return None
+    # A NumPy leaf has no `aval`, and lies on no mesh.
     for leaf in jax.tree.leaves(tree):
         sharding = getattr(getattr(leaf, "aval", None), "sharding", None)
         mesh = getattr(sharding, "mesh", None)
-        if _auto_axes and mesh is not None and mesh.explicit_axes:
+        if mesh is not None and mesh.explicit_axes:
             return mesh
     return None
 
 
 def _evaluate(node: Node, counts: Array | Time) -> Array:
+    """The values at all counts, by a function of a single count."""
     dtype, first = dtype_of(node), jax.tree.leaves(counts)[0]
-    # The number of counts may be symbolic; then many counts are assumed.
+    # For `jax.export` the number of counts may be symbolic. This number makes every
+    # long table be searched, as a large number of counts would.
     num_counts = _MAX_COMPARISONS
     if isinstance(first.size, int):
         num_counts = max(first.size, _LEAST_COUNTS)
 
-    def value(count: Array | Time) -> Array:
+    def value_at(count: Array | Time) -> Array:
         is_time = isinstance(count, Time)
         now = count.astype(dtype) if is_time else from_array(count, dtype)
         return _value_of_node(node, now, num_counts)
 
     # The functions below evaluate one count: a gather takes one index.
+    values_at = value_at
     for _ in range(first.ndim):
-        value = jax.vmap(value)
-    return value(counts)
+        values_at = jax.vmap(values_at)
+    return values_at(counts)
 
 
 def _value_of_node(node: Node, now: Time, num_counts: int) -> Array:
-    """The value at `now`, one of `num_counts` counts that are evaluated at once."""
+    """The value at `now`, one of `num_counts` counts that are evaluated at once.
+
+    The number of counts decides how the row that plays is found.
+    """
+    dtype = dtype_of(node)
     match node:
         case Table():
             return _value_of_table(node, now, num_counts)
         case Product(first, second):
-            values = (_value_of_node(x, now, num_counts) for x in (first, second))
-            factor, other = (x.astype(dtype_of(node)) for x in values)
-            return factor * other
+            factor = _value_of_node(first, now, num_counts).astype(dtype)
+            return factor * _value_of_node(second, now, num_counts).astype(dtype)
         case Spliced(before, at_step, then):
             at_step = at_step.astype(now.frac.dtype)
-            # `add` normalizes and clamps the difference, as a count is.
-            parts = (before, now), (then, add(now, -at_step))
-            values = (_value_of_node(*part, num_counts) for part in parts)
-            earlier, later = (x.astype(dtype_of(node)) for x in values)
+            # `add` normalizes the difference, as laps are counted in whole steps. Below
+            # 0 the difference may be anything, as `later` is not selected there.
+            since = add(now, -at_step)
+            earlier = _value_of_node(before, now, num_counts).astype(dtype)
+            later = _value_of_node(then, since, num_counts).astype(dtype)
             return lax.select(now >= at_step, later, earlier)
         case Clocked(inner, clock):
             return _value_of_node(inner, step_at(clock, now), num_counts)
@@ -163,23 +177,25 @@ class _Row(NamedTuple):
 
 
 def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
+    """The value of a table at a time that is normalized."""
     dtype = dtype_of(table)
-    # `dtype` is at least float32. Narrower floats, as of a checkpoint, are widened.
+    # A checkpoint may hold narrower floats than `dtype`, which is at least float32.
     table = _table.widen_numbers(table)
     now, total = now.astype(dtype), _table.last_end(table.ends)
     laps = _completed_laps(now, total, table.after)
     in_lap = _time_in_lap(now, total, laps, table.after)
-    # A traced clock may start before step 0, as after a shift.
+    # After a shift a clock may start before step 0, also that of a traced table.
     starts_early = True
     if is_known(table):
         table = _table.drop_empty_rows(table)
         starts_early = bool((table.rows.clock_start.whole < 0).any())
         row = _read_known_row(table, in_lap, num_counts)
     else:
-        # The time in the lap is computed twice. Without the barrier XLA would share it,
-        # and on a GPU a value that two kernels share is a kernel of its own.
-        again = _time_in_lap(now, total, lax.optimization_barrier(laps), table.after)
-        row = _gather_row(table, _find_row(table, again, num_counts))
+        # The time in the lap is computed twice. Without the barrier XLA would share the
+        # time, and on a GPU a value that two kernels share is a kernel of its own.
+        laps = lax.optimization_barrier(laps)
+        time_to_find = _time_in_lap(now, total, laps, table.after)
+        row = _gather_row(table, _find_row(table, time_to_find, num_counts))
     # `clip_value` keeps the derivative of what it clips. If all numbers are known and
     # the count is whole, there is no derivative, and `lax.clamp` compiles faster.
     has_slope = not (is_known(table) and always(now.frac, 0))
@@ -191,21 +207,21 @@ def _value_of_table(table: Table, now: Time, num_counts: int) -> Array:
 
 def _completed_laps(now: Time, total: Time, after: Numbers) -> Numbers:
     """How many laps are over. There are no laps if the last value holds."""
-    none = np.array(0, np.int32)
+    no_laps = np.array(0, np.int32)
     if always(after, HOLD):
-        return none
+        return no_laps
     # Laps of a whole number of steps are counted in integers: every restart is exact up
     # to step 2**31 - 1. Laps with a fraction of a step are counted in floats. Length
-    # and quotient are rounded; the margin is as large as both roundings. So no lap
-    # begins late, and a restart at a whole step is at its step. A lap may begin early,
-    # by 2**-22 of the count at most.
+    # and quotient are rounded, and the margin covers both roundings. So no lap begins
+    # late, and a restart at a whole step is at its step. A lap may begin early, by at
+    # most 5 * 2**-24 of the count up to step 2**24. Beyond, float32 rounds counts too.
+    # `total.whole` may be 0 if the lap has a fraction. Then `laps` is not selected.
     laps = lax.div(now.whole, total.whole)
     if not always(total.frac, 0):
         margin = 1 + np.finfo(now.frac.dtype).eps
         estimate = (now.to_float() / total.to_float() * margin).astype(np.int32)
-        # With a fraction the integers are not used, so `total.whole` may be 0.
         laps = select(total.frac == 0, laps, estimate)
-    return select(after == HOLD, none, laps)
+    return select(after == HOLD, no_laps, laps)
 
 
 def _time_in_lap(now: Time, total: Time, laps: Numbers, after: Numbers) -> Time:
@@ -217,12 +233,13 @@ def _time_in_lap(now: Time, total: Time, laps: Numbers, after: Numbers) -> Time:
     # MIRROR is 1 and REPEAT is 2. So `laps & after` is 1 only in the odd laps of a
     # mirrored table, and these laps run backward.
     is_backward = (laps & after) == MIRROR
-    # At 2**31 - 1 the end of a lap may wrap, and the difference wraps back.
+    # Near 2**31 - 1 the end of a lap may wrap, and the difference wraps back.
     since = now - _times(total, laps + is_backward.astype(np.int32))
     return select(is_backward, -since, since)
 
 
 def _times(time: Time, number: Numbers) -> Time:
+    """The time multiplied by a whole number, with a fraction from 0 to 1."""
     whole = number * time.whole
     if always(time.frac, 0):
         return Time(whole, time.frac)
@@ -237,28 +254,29 @@ def _times(time: Time, number: Numbers) -> Time:
 def _find_row(table: Table, now: Time, num_counts: int) -> Array:
     """The first row that is not over. Past the end, the last row that has steps."""
     num_rows = table.integers.shape[-1]
-    # A known table has no empty rows here, and its last end is not compared: `now` need
-    # not be limited.
+    # A known table has no empty rows here. The last end is not compared, so the last
+    # row is found for every time past the end.
     if is_known(table) and num_rows <= _MAX_KNOWN_ADDITIONS:
         return _count_rows_over(table, now)
-    # A row is over once `now` reaches its end. At the end of the table all rows would
-    # be over, so `now` stops just before it: there the last row that has steps plays,
-    # and none of the empty rows behind it. And `now` is at least 0, as before step 0 an
-    # empty first row would play.
+    # A row is over once `now` reaches its end. Past the last end every row would be
+    # over, and an empty last row might play. Before step 0, where a lap that begins
+    # early may be read, an empty first row would play. So `now` stays from 0 to just
+    # before the end.
     total = _table.last_end(table.ends)
-    # A fraction below 1 never absorbs this difference.
-    least = np.finfo(total.frac.dtype).epsneg
-    now = minimum(now, Time(total.whole, total.frac - least))
+    # The subtraction changes every fraction below 1.
+    gap = np.finfo(total.frac.dtype).epsneg
+    now = minimum(now, Time(total.whole, total.frac - gap))
     now = maximum(now, Time(np.array(0, np.int32), np.zeros((), total.frac.dtype)))
     if num_rows <= _MAX_ADDITIONS:
         return _count_rows_over(table, now)
     if num_counts * num_rows <= _MAX_COMPARISONS:
-        # The first `False`, in one kernel. A sum of the comparisons takes several.
+        # `argmin` finds the first `False` in a single kernel. A sum takes several.
         return lax.argmin(now >= table.ends, 0, np.int32)
     return _bisect(table.ends, now)
 
 
 def _count_rows_over(table: Table, now: Time) -> Array:
+    """How many rows are over. The last row is never over."""
     index = jnp.int32(0)
     for i in range(table.integers.shape[-1] - 1):
         # The ends, column 0 of both packed arrays, are cut entry by entry: a column
@@ -286,6 +304,8 @@ def _bisect(ends: Time, now: Time) -> Array:
 
     bounds = np.int32(0), np.int32(last)
     low, _ = lax.fori_loop(0, last.bit_length(), halve, bounds)
+    # A loader may have filled a table with zeros. Then every row is over, and a gather
+    # must stay within the rows.
     return lax.min(low, np.int32(last))
 
 
@@ -298,7 +318,7 @@ def _gather(packed: Numbers, index: Array) -> Array:
 
 
 def _gather_row(table: Table, index: Array) -> _Row:
-    """One row of a traced table: two gathers, whatever a row holds."""
+    """One row of a traced table, by two gathers for all columns."""
     packed = _gather(table.integers, index), _gather(table.floats, index)
     return _to_row(_table.unpack(*packed, axis=-1))
 
@@ -329,10 +349,10 @@ def _gather_known(column: np.ndarray, index: Array) -> Numbers:
 
 
 def _to_row(rows: Rows) -> _Row:
-    """From one row, or from all rows of a known table at once."""
-    # From 4 on `rows` has the values and the exponents, in the order of `_Row`.
-    is_cosine, clock = rows.shape == COSINE, (rows.clock_start, rows.clock_end)
-    return _Row(*clock, is_cosine, turn_per_step(*clock, is_cosine), *rows[4:])
+    """What evaluation reads of a single row, or of all rows of a known table."""
+    start, end, is_cosine = rows.clock_start, rows.clock_end, rows.shape == COSINE
+    values = rows.init_value, rows.end_value, rows.exponent, rows.time_exponent
+    return _Row(start, end, is_cosine, turn_per_step(start, end, is_cosine), *values)
 
 
 # --- From a row to a value ---
@@ -344,13 +364,16 @@ def _distances(row: _Row, now: Time, *, starts_early: bool) -> tuple[Numbers, Nu
     if starts_early:
         # A clock that starts before step 0 may be more than 2**31 - 1 steps away, which
         # an int32 does not hold. Then the end is nearer, so the start is moved to
-        # 2**31 - 1 steps before `now`. A clock that ended before step 0 is over.
+        # 2**31 - 1 steps before `now`. Here `now` counts as -1 or more, as `earliest`
+        # would wrap below. A clock that ended before step 0 is over, so its end is
+        # moved to step -1.
         earliest = lax.max(now.whole, lax.full_like(now.whole, -1)) - np.int32(LARGEST)
         start = Time(lax.max(start.whole, earliest), start.frac)
         end = Time(lax.max(end.whole, lax.full_like(earliest, -1)), end.frac)
     if not always(now.frac, 0):
         # A lap with a fraction of a step may begin early, so `now` may be below 0. Then
-        # the end of a clock may be 2**31 steps away, which an int32 does not hold.
+        # the end of a clock may be 2**31 steps away, which an int32 does not hold. The
+        # start is nearer then, so the end is moved.
         latest = lax.min(now.whole, lax.full_like(now.whole, 0)) + np.int32(LARGEST)
         end = Time(lax.min(end.whole, latest), end.frac)
     return (now - start).to_float(), (end - now).to_float()
@@ -359,21 +382,21 @@ def _distances(row: _Row, now: Time, *, starts_early: bool) -> tuple[Numbers, Nu
 def _weight_of_farther_end(
     row: _Row, elapsed: Numbers, remaining: Numbers, clip: Clip
 ) -> tuple[Array, Numbers]:
-    """A weight of at most one half, and whether the start is the nearer end.
+    """The weight, about one half at most, and whether the start is the nearer end.
 
-    Exponents may move a value past the middle. The nearer end is the end whose value is
-    nearer.
+    First the nearer end is the end that is nearer in time. Exponents may move the value
+    past the middle. The nearer end that is returned is nearer in value.
     """
     is_from_start = elapsed <= remaining
-    near = select(is_from_start, elapsed, remaining)
+    steps = select(is_from_start, elapsed, remaining)
     # The distance is below 0 before the clock starts and after the clock ends.
-    # `lax.clamp` makes the derivative 0 there, and at the ends, where `jnp.clip` would
-    # make it one half.
-    near = lax.clamp(lax.full_like(near, 0), near, lax.full_like(near, jnp.inf))
-    # A long distance may be rounded past the middle of the row. Beyond pi / 4 the sine
-    # of XLA has another formula, and may step back.
-    half = whole_turn(row.is_cosine, near.dtype) / 2
-    turn = clip(lax.full_like(near, 0), near * row.turn_per_step, half)
+    # `lax.clamp` makes the derivative 0 there and at the ends. At the ends `lax.max`
+    # would make the derivative one half.
+    steps = lax.clamp(lax.full_like(steps, 0), steps, lax.full_like(steps, jnp.inf))
+    # A long distance may be rounded past the middle of the row. Beyond the float of
+    # pi / 4 the sine of XLA has another formula, and may step back.
+    half = whole_turn(row.is_cosine, steps.dtype) / 2
+    turn = clip(lax.full_like(steps, 0), steps * row.turn_per_step, half)
     if not always(row.time_exponent, 1):
         turn, is_from_start = _bend_time(row, turn, is_from_start)
     # On a line the weight is the turn, a fraction of at most one half. On a cosine the
@@ -383,17 +406,17 @@ def _weight_of_farther_end(
         weight = select(row.is_cosine, far_weight(turn), turn)
     if always(row.exponent, 1):
         return weight, is_from_start
-    # The weight of `init_value` is raised to `exponent`. The weight of `init_value` is
-    # `weight` if the end is nearer, and `1 - weight` if the start is nearer.
-    is_from_end = ~is_from_start
-    weight, is_from_end = bend(weight, is_from_end, row.exponent, one_minus_power)
-    return weight, ~is_from_end
+    # The weight of `init_value` is raised to `exponent`. That is `weight` if the end is
+    # nearer, and `1 - weight` if the start is nearer. If the result is the power, the
+    # end is nearer in value.
+    weight, is_power = bend(weight, ~is_from_start, row.exponent, one_minus_power)
+    return weight, ~is_power
 
 
 def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, Numbers]:
-    """The turn after the elapsed fraction is raised to `time_exponent`."""
+    """The turn and its end after the elapsed fraction is raised to `time_exponent`."""
     whole = whole_turn(row.is_cosine, turn.dtype)
-    # The minimum changes nothing, but it is the one user of the quotient: XLA gives a
+    # The minimum changes nothing, but is the only user of the quotient: XLA gives a
     # quotient with several users a kernel of its own.
     fraction = lax.min(turn / whole, lax.full_like(turn, 1))
     bent, is_from_start = bend(
@@ -407,12 +430,12 @@ def _bend_time(row: _Row, turn: Array, is_from_start: Numbers) -> tuple[Array, N
 
 
 def _interpolate(row: _Row, weight: Array, is_from_start: Numbers, clip: Clip) -> Array:
-    """The value of the nearer end, and the weighted difference to the farther end."""
+    """The value of the nearer end plus the weighted difference to the farther end."""
     near = select(is_from_start, row.init_value, row.end_value)
     far = select(is_from_start, row.end_value, row.init_value)
     # At a weight of 0 this is the value of the nearer end, to the bit.
     value = near + (far - near) * weight
-    # Where the halves of the row meet, their roundings may pass each other, which would
-    # be a step back. So neither half goes beyond the middle, which both compute alike.
+    # In the middle of a row the roundings of its halves may pass each other, which
+    # would be a step back. Both halves compute the same middle, and neither passes it.
     middle = (row.init_value + row.end_value) / 2
     return clip(lax.min(near, middle), value, lax.max(near, middle))

@@ -24,7 +24,7 @@ LARGEST = 2**31 - 1
 ROUNDINGS = {np.float32: Fraction(1, 2**24), np.float64: Fraction(1, 2**48)}
 # A device counts laps that have a fraction of a step in floats: an error of this part
 # of the count, as far as floats hold the count.
-DRIFT = Fraction(1, 2**22)
+DRIFT = Fraction(5, 2**24)
 LAST_OF_DRIFT = 2**24
 
 _dtype: Any = np.float32

@@ -165,7 +165,7 @@ KINDS = [
 ]
 
 
-@sweep("schedule", KINDS, KINDS[1:3])
+@sweep("schedule", KINDS, KINDS[1:2])
 def test_counts_that_are_not_finite_have_the_obvious_value(schedule):
     for count in (math.nan, np.float16("nan"), np.array([1.0, math.nan])[1]):
         assert np.isnan(schedule(count))
@@ -412,7 +412,7 @@ def test_no_traced_number_gives_nan_and_host_and_device_agree(name):
             assert str(schedule)
 
 
-@sweep("name", [name for name in TRACED if whole_of(name)], ["shift", "extend"])
+@sweep("name", [name for name in TRACED if whole_of(name)], ["shift"])
 @sweep("dtype", ["uint32", "uint8", "int8"], ["uint32"])
 def test_a_traced_integer_of_any_type_means_the_same(name, dtype):
     """An unsigned number wraps if it is negated or subtracted."""
@@ -640,14 +640,14 @@ def test_a_stretched_boundary_is_at_its_count_in_float64_too(x64, kind):
 @pytest.mark.parametrize("after", ["repeat", "mirror"])
 @pytest.mark.parametrize("lap", [2.5, 1000.5, 10.1])
 def test_a_late_lap_with_a_fraction_is_misplaced_by_a_part_of_the_count(lap, after):
-    """At most 2**-22 of the count, and the same in each program."""
+    """At most 5 * 2**-24 of the count, and the same in each program."""
     schedule = oc.join(oc.linear(0.0, 1.0, steps=lap), after=after)
     late = np.array([9_999_998, 10_004_999, 2**23 + 1, 2**24 - 1])
     counts = np.concatenate([late + shift for shift in range(-40, 1)])
     lap = Fraction(str(lap))
     for values in as_argument_and_closed_over(schedule, counts):
         for count, value in zip(counts.tolist(), np.asarray(values), strict=True):
-            nearby = count / 2**22
+            nearby = 5 * count / 2**24
             moved = (Fraction(count + x * nearby / 64) for x in range(-64, 65))
             turns = (divmod(max(x, 0), lap) for x in moved)
             exact = [
@@ -767,6 +767,26 @@ def test_a_bent_phase_has_all_digits_at_both_ends_on_the_host():
     steps = 2_000_000_011
     value = oc.cosine(1.0, 0.0, steps=steps, exponent=2.0)(steps - 1)
     np.testing.assert_allclose(value, np.sin(np.pi / 2 / steps) ** 4, rtol=1e-7)
+
+
+@sweep("steps", [2**24 + 3, 50_000_001, 2**28, LARGEST], [50_000_001])
+@sweep("exponents", [(2.0, 1.0), (0.5, 1.0), (1.0, 2.0), (0.3, 0.5)], [(2.0, 1.0)])
+@pytest.mark.parametrize("shape", [oc.cosine, oc.linear])
+def test_a_bent_phase_takes_no_step_back_where_its_halves_meet(shape, exponents, steps):
+    exponent, time_exponent = exponents
+    schedule = shape(
+        *(1.0, 0.0), steps=steps, exponent=exponent, time_exponent=time_exponent
+    )
+    # The weight of the first value before and after `exponent` is one half, or half of
+    # the time is over, also before `time_exponent`.
+    half = 0.5 ** (1 / exponent)
+    is_cosine = shape is oc.cosine
+    fraction = 2 / math.pi * math.acos(math.sqrt(half)) if is_cosine else 1 - half
+    for middle in {0.5, 0.5 ** (1 / time_exponent), fraction ** (1 / time_exponent)}:
+        first = min(int(middle * steps), LARGEST - 50_000) - 50_000
+        counts = np.arange(first, first + 100_000, dtype=np.int32)
+        for values in as_argument_and_closed_over(schedule, counts):
+            assert (np.diff(values) <= 0).all()
 
 
 def test_a_bent_time_has_all_digits_near_its_end_in_float64(x64):

@@ -267,7 +267,7 @@ def formula(init_value, decay_steps, end_value, exponent, count):
 
 
 @pytest.mark.parametrize("exponent", [1.0, 0.5, 2.5])
-@sweep("count", [0.25, 3.0, 4.75, 5.0, 5.25, 6.0, 9.5], [0.25, 5.0, 9.5])
+@sweep("count", [0.25, 3.0, 4.75, 5.0, 5.25, 6.0, 9.5], [0.25, 5.0])
 def test_derivatives_are_those_of_the_formula(count, exponent, x64):
     point = 0.1, 10.0, 0.01, exponent, count
     everything = (0, 1, 2, 3, 4)

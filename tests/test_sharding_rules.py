@@ -28,7 +28,10 @@ SCHEDULES = {
 needs_auto_axes = pytest.mark.skipif(
     not hasattr(jax.sharding, "auto_axes"), reason="JAX is too old"
 )
-explicit = pytest.param(AxisType.Explicit, marks=needs_auto_axes)
+# tests/test_devices.py is about both by default.
+explicit = pytest.param(
+    AxisType.Explicit, marks=[needs_auto_axes, pytest.mark.thorough]
+)
 axis_types = pytest.mark.parametrize("axis_type", [AxisType.Auto, explicit])
 
 

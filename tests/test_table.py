@@ -213,6 +213,7 @@ def test_searching_and_comparing_find_the_same_phases():
     np.testing.assert_array_equal(schedule(counts), jax.vmap(schedule)(counts))
 
 
+@pytest.mark.thorough
 def test_ten_thousand_phases_at_a_million_counts_need_little_memory():
     schedule = oc.cosine_restarts_schedule(0.5, 100, num_cycles=5_000)
     counts = jnp.arange(1_000_000)
