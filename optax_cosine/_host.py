@@ -111,6 +111,10 @@ def row_function(row: HostRow, rounded: Rounding = float) -> Value:
 def _row_function(
     row: HostRow, rounded: Rounding, earliest: Steps, first: float
 ) -> Value:
+    # Boundaries are exact ratios. Values are computed of doubles, which are faster.
+    row = row._replace(
+        clock_start=_to_double(row.clock_start), clock_end=_to_double(row.clock_end)
+    )
     _, _, clock_start, clock_end, shape, init_value, end_value, *exponents = row
     # The length of an empty clock is a divisor, and must not be 0.
     duration = max(clock_end - clock_start, 2.0**-60)
@@ -146,6 +150,10 @@ def _row_function(
         return rounded(end_value - slope * (clock_end - count))
 
     return linear
+
+
+def _to_double(time: Steps) -> int | float:
+    return time if isinstance(time, int) else float(time)
 
 
 def _bent_row_function(row: HostRow, duration: Steps) -> Value:

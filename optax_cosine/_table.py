@@ -170,8 +170,8 @@ class HostRow(NamedTuple):
 
     start: int | Fraction
     end: int | Fraction
-    clock_start: int | Fraction
-    clock_end: int | Fraction
+    clock_start: float | Fraction
+    clock_end: float | Fraction
     shape: int
     init_value: float
     end_value: float

@@ -789,6 +789,16 @@ def test_a_bent_phase_takes_no_step_back_where_its_halves_meet(shape, exponents,
             assert (np.diff(values) <= 0).all()
 
 
+def test_a_length_between_two_steps_is_read_as_it_was_stored_in_float64(x64):
+    # float64 holds this length, and 49 / 3 is not this length.
+    steps = 16.333333333333332
+    with mpmath.workdps(50):
+        angle = mpmath.pi / 2 * (mpmath.mpf(steps) - 16) / mpmath.mpf(steps)
+        truth = float(mpmath.sin(angle) ** 2)
+    value = oc.cosine(1.0, 0.0, steps=steps)(16)
+    np.testing.assert_allclose(value, truth, rtol=1e-15)
+
+
 def test_a_bent_time_has_all_digits_near_its_end_in_float64(x64):
     row = oc.cosine(1.0, 0.0, steps=988, exponent=0.1, time_exponent=0.1)
     with mpmath.workdps(50):
