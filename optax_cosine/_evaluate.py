@@ -139,15 +139,15 @@ def _value_of_node(node: Node, now: Time, num_counts: int) -> Array:
 
     The number of counts decides how the row that plays is found.
     """
-    dtype = dtype_of(node)
     match node:
         case Table():
             return _value_of_table(node, now, num_counts)
         case Product(first, second):
+            dtype = dtype_of(node)
             factor = _value_of_node(first, now, num_counts).astype(dtype)
             return factor * _value_of_node(second, now, num_counts).astype(dtype)
         case Spliced(before, at_step, then):
-            at_step = at_step.astype(now.frac.dtype)
+            dtype, at_step = dtype_of(node), at_step.astype(now.frac.dtype)
             # `add` normalizes the difference, as laps are counted in whole steps. Below
             # 0 the difference may be anything, as `later` is not selected there.
             since = add(now, -at_step)

@@ -111,15 +111,13 @@ def row_function(row: HostRow, rounded: Rounding = float) -> Value:
 def _row_function(
     row: HostRow, rounded: Rounding, earliest: Steps, first: float
 ) -> Value:
+    _, _, *clock, shape, init_value, end_value, _, _ = row
     # Boundaries are exact ratios. Values are computed of doubles, which are faster.
-    row = row._replace(
-        clock_start=_to_double(row.clock_start), clock_end=_to_double(row.clock_end)
-    )
-    _, _, clock_start, clock_end, shape, init_value, end_value, *exponents = row
+    clock_start, clock_end = map(_whole_or_double, clock)
     # The length of an empty clock is a divisor, and must not be 0.
     duration = max(clock_end - clock_start, 2.0**-60)
-    if exponents != [1, 1]:
-        bent = _bent_row_function(row, duration)
+    if (row.exponent, row.time_exponent) != (1, 1):
+        bent = _bent_row_function(row, clock_start, clock_end, duration)
         return lambda count: rounded(bent(max(count, earliest)))
     last, rise = rounded(end_value), end_value - init_value
     # Whole, so that Python compares two ints. Both formulas hold in the middle.
@@ -152,16 +150,18 @@ def _row_function(
     return linear
 
 
-def _to_double(time: Steps) -> int | float:
+def _whole_or_double(time: Steps) -> int | float:
     return time if isinstance(time, int) else float(time)
 
 
-def _bent_row_function(row: HostRow, duration: Steps) -> Value:
+def _bent_row_function(
+    row: HostRow, clock_start: float, clock_end: float, duration: float
+) -> Value:
     rise = row.end_value - row.init_value
 
     def bent(count: Steps) -> float:
-        from_start = min(max((count - row.clock_start) / duration, 0.0), 1.0)
-        from_end = min(max((row.clock_end - count) / duration, 0.0), 1.0)
+        from_start = min(max((count - clock_start) / duration, 0.0), 1.0)
+        from_end = min(max((clock_end - count) / duration, 0.0), 1.0)
         if row.time_exponent != 1:
             power = from_start**row.time_exponent
             # Late in a row the difference `1 - power` would cancel.

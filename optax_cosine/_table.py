@@ -142,6 +142,7 @@ def single_row(steps: object, segment: Segment) -> Table:
 
 
 def constant_row(steps: object, value: ArrayLike) -> Table:
+    """A table of one row and one value."""
     return single_row(steps, Segment(LINEAR, value, value))
 
 
@@ -170,8 +171,8 @@ class HostRow(NamedTuple):
 
     start: int | Fraction
     end: int | Fraction
-    clock_start: float | Fraction
-    clock_end: float | Fraction
+    clock_start: int | Fraction
+    clock_end: int | Fraction
     shape: int
     init_value: float
     end_value: float

@@ -193,11 +193,7 @@ def test_a_table_stays_one_table_of_three_leaves_under_every_operation(first, se
         assert total == pytest.approx(schedule.total_steps, abs=1e-5)
 
 
-@sweep(
-    "name",
-    OPERATIONS,
-    ["mirror", "extend"],
-)
+@sweep("name", OPERATIONS, ["mirror", "extend"])
 def test_a_table_stays_one_table_if_the_numbers_are_traced(name):
     operation = OPERATIONS[name]
     expected = operation(RESTARTS, 3.0)

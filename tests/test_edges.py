@@ -777,8 +777,8 @@ def test_a_bent_phase_takes_no_step_back_where_its_halves_meet(shape, exponents,
     schedule = shape(
         *(1.0, 0.0), steps=steps, exponent=exponent, time_exponent=time_exponent
     )
-    # The weight of the first value before and after `exponent` is one half, or half of
-    # the time is over, also before `time_exponent`.
+    # The halves may meet at half of the time, before or after `time_exponent` bends the
+    # time, and at half of the value.
     half = 0.5 ** (1 / exponent)
     is_cosine = shape is oc.cosine
     fraction = 2 / math.pi * math.acos(math.sqrt(half)) if is_cosine else 1 - half

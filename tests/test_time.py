@@ -77,6 +77,7 @@ def test_fractions_of_steps_are_scaled_too(now, steps, counts):
     result = scale(*(at(*time) for time in times))
     truth = (now + 0.25) * (steps + 0.5) / (counts + 0.125)
     total = float(result.whole) + float(result.frac)
+    # Fractions are rounded to the grid of stored times, which gives `atol`.
     np.testing.assert_allclose(total, truth, rtol=1e-6, atol=2.0**-24)
 
 
