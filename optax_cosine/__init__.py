@@ -28,7 +28,10 @@ For developers: a schedule is a short table of rows, and one function evaluates 
     _json.py         schedules as dictionaries
     _host.py         the value at a Python int, without JAX
     _evaluate.py     the value on a device                      (the heart)
-    _curve.py        its floating-point building blocks
+    _laps.py         the laps of a table that repeats or mirrors itself
+    _lookup.py       the row of a table that plays
+    _mesh.py         evaluation on a mesh with explicit axes
+    _curve.py        floating-point building blocks
     _node.py         what a schedule is made of, and edits of it
     _clock.py        the clock on which a schedule is read
     _room.py         room for edits in the tables of a state

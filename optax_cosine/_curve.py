@@ -24,21 +24,21 @@ from optax_cosine._time import Time, to_doubles
 _TINY_LENGTH = 2.0**-60
 
 
-def whole_turn(is_cosine: Numbers, dtype: np.dtype) -> Numbers:
-    """The turn from one end of a row to the other: 1, or the angle pi / 2."""
+def span_of_row(is_cosine: Numbers, dtype: np.dtype) -> Numbers:
+    """The position of one end of a row, seen from the other: 1, or the angle pi / 2."""
     return select(is_cosine, dtype.type(math.pi / 2), dtype.type(1))
 
 
-def turn_per_step(start: Time, end: Time, is_cosine: Numbers) -> Numbers:
-    """How far a step leads along a row: the whole turn over the length.
+def position_per_step(start: Time, end: Time, is_cosine: Numbers) -> Numbers:
+    """How far a step leads along a row: the span over the length.
 
     For known rows the quotient of double precision is rounded to the dtype.
     """
     dtype = end.frac.dtype
     if is_known(start, end, is_cosine):
-        turn = np.where(is_cosine, math.pi / 2, 1.0)
+        span = np.where(is_cosine, math.pi / 2, 1.0)
         length = np.maximum(to_doubles(end) - to_doubles(start), _TINY_LENGTH)
-        return (turn / length).astype(dtype)
+        return (span / length).astype(dtype)
     # Neither the length nor pi / 2 fits into a float32. Both rounding errors are known,
     # and correct the quotient. If the start is below 0, the length may exceed int32;
     # the wrapped difference, read as a uint32, is right.
@@ -51,12 +51,12 @@ def turn_per_step(start: Time, end: Time, is_cosine: Numbers) -> Numbers:
     lost_frac = frac - (length - rounded)
     quarter = dtype.type(math.pi / 2)
     lost_of_quarter = dtype.type((math.pi / 2 - float(quarter)) / float(quarter))
-    turn = whole_turn(is_cosine, dtype)
-    lost_of_turn = select(is_cosine, lost_of_quarter, dtype.type(0))
+    span = span_of_row(is_cosine, dtype)
+    lost_of_span = select(is_cosine, lost_of_quarter, dtype.type(0))
     # Three divisions, each with one use: XLA gives a quotient with two uses a kernel of
     # its own.
-    lost = lost_of_turn - (lost_bits + lost_frac) / length
-    return turn / length + turn * lost / length
+    lost = lost_of_span - (lost_bits + lost_frac) / length
+    return span / length + span * lost / length
 
 
 def far_weight(angle: Array) -> Array:
@@ -87,7 +87,7 @@ def _value_with_slope_of_jvp(primals: Arrays, tangents: Arrays) -> tuple[Array, 
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def bend(
+def raise_to_power(
     weight: Array,
     is_base: Array,
     exponent: Array,
@@ -145,8 +145,8 @@ def one_minus_power_precisely(log: Array, power: Array) -> Array:
     return lax.select(x < most, series, lax.max(1 - power, largest))
 
 
-@bend.defjvp
-def _bend_jvp(
+@raise_to_power.defjvp
+def _raise_to_power_jvp(
     one_minus: Callable, primals: Arrays, tangents: Arrays
 ) -> tuple[Arrays, Pytree]:
     # By hand for two reasons. At an exponent of 1 autodiff would follow the branch that
@@ -154,7 +154,7 @@ def _bend_jvp(
     # infinite; here it is 0.
     weight, is_base, exponent = primals
     weight_dot, _, exponent_dot = tangents
-    bent, is_power = bend(*primals, one_minus)
+    bent, is_power = raise_to_power(*primals, one_minus)
     base = jnp.where(is_base, weight, 1 - weight)
     power = jnp.where(is_power, bent, 1 - bent)
     base_dot = jnp.where(is_base, weight_dot, -weight_dot)

@@ -21,11 +21,11 @@ def time(whole: int, frac: float) -> Time:
     return Time(np.array([whole], np.int32), np.array([frac], np.float32))
 
 
-def turns(start: Time, end: Time, *, is_cosine: bool) -> list:
-    """The turn of a step if the clock is known, and if it is traced."""
+def positions(start: Time, end: Time, *, is_cosine: bool) -> list:
+    """The position after a step if the clock is known, and if it is traced."""
     flag = np.array([is_cosine])
-    known = _curve.turn_per_step(start, end, flag)
-    traced = jax.jit(_curve.turn_per_step)(start, end, flag)
+    known = _curve.position_per_step(start, end, flag)
+    traced = jax.jit(_curve.position_per_step)(start, end, flag)
     return [known[0], traced[0]]
 
 
@@ -38,19 +38,19 @@ LENGTHS = [
 
 @pytest.mark.parametrize("is_cosine", [False, True])
 @pytest.mark.parametrize("begin", [0, -1, -7, -(2**24) - 1, -LARGEST])
-def test_the_turn_of_a_step_is_rounded_once(begin, is_cosine):
+def test_the_position_after_a_step_is_rounded_once(begin, is_cosine):
     for end in LENGTHS:
         length = int(end.whole[0]) + mpmath.mpf(float(end.frac[0])) - begin
         truth = (mpmath.pi / 2 if is_cosine else 1) / length
-        known, traced = turns(time(begin, 0), end, is_cosine=is_cosine)
+        known, traced = positions(time(begin, 0), end, is_cosine=is_cosine)
         assert reference.ulps(known, truth) <= 0.5001
         # A traced length is corrected for what its rounding lost.
         assert reference.ulps(traced, truth) <= 1.01
 
 
-def test_a_length_of_no_steps_has_a_finite_turn():
+def test_a_length_of_no_steps_has_a_finite_position():
     for is_cosine in (False, True):
-        values = np.array(turns(time(5, 0), time(5, 0), is_cosine=is_cosine))
+        values = np.array(positions(time(5, 0), time(5, 0), is_cosine=is_cosine))
         assert np.isfinite(values * np.float32(LARGEST)).all()
         assert (values > 1e18).all()
 
@@ -59,7 +59,7 @@ def weights() -> np.ndarray:
     return np.random.default_rng(0).random(1_000, np.float32) / 2
 
 
-bend = jax.jit(_curve.bend, static_argnums=3)
+bend = jax.jit(_curve.raise_to_power, static_argnums=3)
 ROUGHLY, PRECISELY = _curve.one_minus_power, _curve.one_minus_power_precisely
 both_ways = pytest.mark.parametrize("one_minus", [ROUGHLY, PRECISELY])
 
@@ -122,7 +122,7 @@ def test_the_slope_of_a_power_is_finite_everywhere():
     def raised(base, exponent):
         is_base = base < 0.5
         weight = jnp.where(is_base, base, 1 - base)
-        bent, is_power = _curve.bend(weight, is_base, exponent, ROUGHLY)
+        bent, is_power = _curve.raise_to_power(weight, is_base, exponent, ROUGHLY)
         return jnp.where(is_power, bent, 1 - bent)
 
     for base in (0.0, 1e-30, 0.5, 1.0):
@@ -138,10 +138,10 @@ def test_the_slope_of_a_power_is_finite_everywhere():
 
 
 def test_the_weight_of_the_farther_end_is_half_a_cosine_and_exact_at_the_nearer_end():
-    turn = _curve.whole_turn(np.array(1), FLOAT32)
-    assert turn == np.float32(math.pi / 2)
-    assert _curve.whole_turn(np.array(0), FLOAT32) == 1
-    angles = jnp.linspace(0, turn / 2, 1_001)
+    span = _curve.span_of_row(np.array(1), FLOAT32)
+    assert span == np.float32(math.pi / 2)
+    assert _curve.span_of_row(np.array(0), FLOAT32) == 1
+    angles = jnp.linspace(0, span / 2, 1_001)
     weight = _curve.far_weight(angles)
     truth = (1 - np.cos(2 * np.asarray(angles, np.float64))) / 2
     np.testing.assert_allclose(weight, truth, rtol=5e-7)

@@ -13,7 +13,7 @@ from programs import kernels, padded, table_of
 from sweeps import sweep
 
 import optax_cosine as oc
-from optax_cosine import _evaluate, _schedule
+from optax_cosine import _lookup, _schedule
 
 LARGEST = 2**31 - 1
 WARMUP = oc.warmup_cosine_annealing_schedule(1e-3, 1_000, warmup_steps=10)
@@ -209,7 +209,7 @@ def test_searching_and_comparing_find_the_same_phases():
     lengths = np.random.default_rng(0).integers(1, 9, 300).tolist()
     schedule = oc.cosine_restarts_schedule(0.5, lengths, cycle_warmup_steps=1)
     counts = np.arange(sum(lengths) + 5)
-    assert counts.size * 600 > _evaluate._MAX_COMPARISONS
+    assert counts.size * 600 > _lookup._MAX_COMPARISONS
     np.testing.assert_array_equal(schedule(counts), jax.vmap(schedule)(counts))
 
 
