@@ -9,24 +9,24 @@ For a table:
 4. A row moves on a clock, which may start before the row does and end after the row.
    Count the steps since the clock started, and the steps until the clock ends, in
    integers. Both numbers become floats, and the smaller one is used. Without fractions
-   of a step, this is the first rounding.
+   of a step, the conversion is the first rounding.
 5. Multiply that number by `position_per_step`. The product is the position on the row,
    seen from the nearer end. Between the two ends lies the angle pi / 2 on a cosine, and
    1 on a line. On a cosine the square of the sine of the position is the weight of the
    farther end: `sin(a)**2` is `(1 - cos(2 * a)) / 2`, and nothing cancels. On a line
    the position is the weight. A `time_exponent` bends the position, an `exponent` bends
-   the weight.
+   the weight. Without exponents the weight is small near an end, and so is its error.
 6. Start at the value of the nearer end, and add the weighted difference. Stop at the
    middle of the two values.
 
-At either end the weight is 0, so a schedule meets its values to the bit. Near an end of
-a row without exponents the weight is small, and so is its error. Rounded sums and
-products are monotone, and so is the sine up to pi / 4. So neither half of a decaying
-row ever rises. In the middle of the row, at which the halves meet, their roundings
-might pass each other, and step 6 stops both halves at the middle value. With an
-exponent the halves meet at other values. There, and for logarithm and exponential, a
-step back is not excluded by proof; tests/test_curve.py and tests/test_edges.py look for
-one.
+At either end the weight is 0, so a schedule meets its values to the bit. Rounded sums
+and products are monotone, and so is the sine of XLA up to pi / 4: tests/test_curve.py
+checks the sine. So from one whole count to the next, neither half of a decaying row
+rises. In the middle of the row, at which the halves meet, their roundings might pass
+each other, and step 6 stops both halves at the middle value. With an exponent the
+halves meet away from the middle value, and step 6 does not act there. A step back
+there, or from a logarithm or an exponential, is not excluded by proof;
+tests/test_curve.py and tests/test_edges.py look for one.
 
 The same lines serve two kinds of tables. A traced table is an argument of the program
 or part of an optimizer state, and the program does not depend on the numbers in the
@@ -79,7 +79,7 @@ def _evaluate(node: Node, counts: Array | Time) -> Array:
         now = count.astype(dtype) if is_time else from_array(count, dtype)
         return _value_of_node(node, now, first.size)
 
-    # A gather takes one index, so the functions below take one count.
+    # `read_row` gathers one row, so the functions below take one count.
     values_at = value_at
     for _ in range(first.ndim):
         values_at = jax.vmap(values_at)
@@ -87,7 +87,7 @@ def _evaluate(node: Node, counts: Array | Time) -> Array:
 
 
 def _value_of_node(node: Node, now: Time, num_counts: object) -> Array:
-    """The value at `now`. So many counts, maybe a symbol, are evaluated at once."""
+    """The value at `now`. `num_counts`, maybe symbolic, are evaluated at once."""
     match node:
         case Table():
             return _value_of_table(node, now, num_counts)
@@ -126,13 +126,13 @@ def _value_of_table(table: Table, now: Time, num_counts: object) -> Array:
         laps = lax.optimization_barrier(laps)
         time_to_find = time_in_lap(now, total, laps, table.after)
     row = read_row(table, time_to_find, num_counts)
-    # Most schedules that are closed over have known numbers and whole times. Nothing
-    # has a derivative then. `clip_value` would keep the derivative of what it clips;
-    # `lax.clamp` compiles faster.
+    # The fraction of a whole count is a known 0, although `whole` is traced. With a
+    # known table nothing has a derivative then, and `lax.clamp` compiles faster than
+    # `clip_value`, which keeps derivatives.
     is_plain = is_known(table) and always(in_lap.frac, 0)
     clip = lax.clamp if is_plain else clip_value
-    # A lap of whole steps never begins early, so the time in the lap is 0 or more. A
-    # known clock that starts at step 0 or later is less than 2**31 steps away.
+    # Without fractions no lap begins early, before step 0 of the lap (see `_laps`). So
+    # a known clock that starts at step 0 or later is less than 2**31 steps away.
     may_wrap = not is_plain or bool((table.rows.clock_start.whole < 0).any())
     elapsed, remaining = _distances(row, in_lap, may_wrap=may_wrap)
     weight, is_from_start = _weight_of_farther_end(row, elapsed, remaining, clip)
@@ -146,11 +146,11 @@ def _distances(row: Row, now: Time, *, may_wrap: bool) -> tuple[Numbers, Numbers
     """The steps since the clock of the row started, and until the clock ends."""
     start, end = row.clock_start, row.clock_end
     if may_wrap:
-        # A shifted clock may start before step 0, and a lap that begins early is read
-        # below step 0. So a start or an end may be 2**31 steps from `now` or more, and
-        # the difference would wrap. To move that start or end closer changes no value:
-        # the other end of the clock is nearer, or `now` is outside the clock. The -1
-        # and the 0 keep the two bounds from wrapping.
+        # `now`, the start and the end are less than 2**31 steps from step 0, but may be
+        # on two sides of step 0. Then their difference may wrap. Only a start or an end
+        # that is 2**31 steps from `now` or more is moved. The other end of the clock is
+        # nearer then, or `now` is outside the clock, so no value changes. The -1 and
+        # the 0 keep the two bounds from wrapping.
         lowest = lax.max(now.whole, lax.full_like(now.whole, -1)) - np.int32(LARGEST)
         highest = lax.min(now.whole, lax.full_like(now.whole, 0)) + np.int32(LARGEST)
         start = Time(lax.clamp(lowest, start.whole, highest), start.frac)
@@ -161,10 +161,10 @@ def _distances(row: Row, now: Time, *, may_wrap: bool) -> tuple[Numbers, Numbers
 def _weight_of_farther_end(
     row: Row, elapsed: Numbers, remaining: Numbers, clip: Clip
 ) -> tuple[Array, Numbers]:
-    """The weight, about one half at most, and whether the start is the nearer end.
+    """The weight, one half at most but for a rounding, and whether the start is nearer.
 
-    First the nearer end is the end that is nearer in time. Exponents may move the value
-    past the middle. The nearer end that is returned is nearer in value.
+    At first the nearer end is nearer in time. An exponent may move the value past the
+    middle value. Then the other end is returned as the nearer end.
     """
     is_from_start = elapsed <= remaining
     steps = select(is_from_start, elapsed, remaining)
@@ -183,11 +183,10 @@ def _weight_of_farther_end(
         weight = select(row.is_cosine, far_weight(position), position)
     if always(row.exponent, 1):
         return weight, is_from_start
-    # The weight of `init_value` is raised to `exponent`. That is `weight` if the end is
-    # nearer, and `1 - weight` if the start is nearer. `raise_to_power` takes the
-    # smaller of a base and `1 - base`, and whether that is the base. What it returns is
-    # the smaller of the power and `1 - power`, and whether that is the power. If the
-    # power is smaller, the end is nearer in value.
+    # The base is the weight of `init_value`. `raise_to_power` takes and returns a
+    # weight below one half, and a flag. A true flag says that the weight is the base,
+    # or the power. A false flag says that the weight is 1 minus that. The base is
+    # `weight` if the end is nearer, so the flag is `~is_from_start`.
     weight, is_power = raise_to_power(
         weight, ~is_from_start, row.exponent, one_minus_power
     )
@@ -202,8 +201,8 @@ def _bend_time(
     # The minimum changes nothing, but is the only user of the quotient: XLA gives a
     # quotient with several users a kernel of its own.
     fraction = lax.min(position / span, lax.full_like(position, 1))
-    # The square of the sine and the second exponent magnify relative errors, so small
-    # fractions must keep all their digits.
+    # The base is the fraction of time since the start. The square of the sine and
+    # `exponent` magnify relative errors, so small fractions must keep all their digits.
     bent, is_from_start = raise_to_power(
         fraction, is_from_start, row.time_exponent, one_minus_power_precisely
     )

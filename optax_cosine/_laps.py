@@ -22,11 +22,12 @@ def completed_laps(now: Time, total: Time, after: Numbers) -> Numbers:
     laps = lax.div(now.whole, total.whole)
     if not always(total.frac, 0):
         # Laps with a fraction of a step are counted in floats. The length and the
-        # quotient are rounded, and the margin makes up for both roundings, so no lap
-        # begins late. A lap may begin early: the margin and the roundings of length,
-        # quotient and product add up to 5 * 2**-24 of the count at most. So restarts at
-        # whole steps are exact up to step 2**24 / 5. Beyond step 2**24 float32 rounds
-        # counts too.
+        # quotient are rounded, and the margin makes up for both roundings. So no lap
+        # begins late, up to step 2**24. Beyond, float32 rounds the count too.
+        # A lap may begin early, in float32 by 5 * 2**-24 of the count at most: two
+        # units are the margin, three the roundings of length, quotient and product.
+        # Below step 2**24 / 5 that is less than a step, so restarts at whole steps are
+        # exact.
         margin = 1 + np.finfo(now.frac.dtype).eps
         estimate = (now.to_float() / total.to_float() * margin).astype(np.int32)
         laps = select(total.frac == 0, laps, estimate)
@@ -36,7 +37,7 @@ def completed_laps(now: Time, total: Time, after: Numbers) -> Numbers:
 def time_in_lap(now: Time, total: Time, laps: Numbers, after: Numbers) -> Time:
     """The steps since the lap started, or, if the lap runs backward, until it ends.
 
-    The fraction of a step is from -1 to 1, as `>=` and `to_float` allow.
+    The fraction of a step is from -1 to 1, as `>=` and `-` allow.
     """
     if always(after, HOLD):
         return now
@@ -52,7 +53,7 @@ def time_in_lap(now: Time, total: Time, laps: Numbers, after: Numbers) -> Time:
 
 
 def _times(time: Time, number: Numbers) -> Time:
-    """The time multiplied by a whole number, with a fraction from 0 to 1."""
+    """`time * number`, a whole number. The fraction is from 0 to 1, and rounded."""
     whole = number * time.whole
     if always(time.frac, 0):
         return Time(whole, time.frac)
