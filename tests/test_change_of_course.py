@@ -10,6 +10,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from programs import inject
+from sweeps import sweep
 
 import optax_cosine as oc
 
@@ -106,8 +107,10 @@ def with_automatic_axes() -> Run:
     return on_a_mesh(Mesh(np.array(jax.devices()[:8]), ("data",)))
 
 
-@pytest.mark.parametrize(
-    "run_of", [on_one_device, ahead_of_time, with_automatic_axes, with_explicit_axes]
+@sweep(
+    "run_of",
+    [on_one_device, ahead_of_time, with_automatic_axes, with_explicit_axes],
+    [ahead_of_time, with_explicit_axes],
 )
 def test_one_compiled_step_serves_a_run_that_changes_course_eight_times(run_of):
     run = run_of()
@@ -128,6 +131,7 @@ def test_one_compiled_step_serves_a_run_that_changes_course_eight_times(run_of):
     assert run.traces == 1
 
 
+@pytest.mark.thorough
 def test_a_population_changes_course_with_one_compiled_step():
     factors = [1 / (1 + member) for member in range(MEMBERS)]
     population = oc.stack([START * factor for factor in factors])

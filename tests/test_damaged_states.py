@@ -132,7 +132,7 @@ def test_updates_of_a_state_in_half_precision_are_computed_in_float32(dtype):
 
 
 @dtypes
-@pytest.mark.parametrize("name", [*SCHEDULES, *LARGE])
+@sweep("name", [*SCHEDULES, *LARGE], ["held", "a large exponent"])
 def test_a_schedule_in_half_precision_is_read_in_float32(name, dtype):
     state = halved(state_of((SCHEDULES | LARGE)[name]), dtype)
     read = learning_rate(state)

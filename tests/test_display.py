@@ -157,6 +157,7 @@ def test_a_schedule_without_known_values_prints_its_structure():
     )
 
 
+@pytest.mark.thorough
 def test_a_stack_shows_its_curves_in_one_picture_in_a_notebook():
     shown = str(oc.stack([WARM, WARM * 0.5])._repr_html_())
     assert shown.startswith("a stack of 2 schedules<br><img ")

@@ -69,7 +69,7 @@ def test_an_extension_of_a_schedule_that_ends_between_steps_ends_at_its_step():
     assert oc.extend(schedule, at_step=100, total_steps=1234).total_steps == 1234
 
 
-@sweep("numbers", [(100, 200), (150, 200), (200, 100), (0, 0)], [(200, 100), (0, 0)])
+@sweep("numbers", [(100, 200), (150, 200), (200, 100), (0, 0)], [(0, 0)])
 def test_a_traced_extension_that_makes_no_sense_is_a_schedule(numbers):
     extended = jax.jit(lambda a, b: oc.extend(DECAY, at_step=a, total_steps=b))
     schedule = extended(*numbers)
@@ -378,7 +378,7 @@ RATES = ("init_value", "end_value", "peak_value", "value")
 SOME = np.array([-1, 0, 1, 2, 5, 9, 10, 17, 100, 2**24 + 1, LARGEST], np.int32)
 
 
-@sweep("name", TRACED, [*TRACED][::4])
+@sweep("name", TRACED, [*TRACED][::9])
 def test_no_traced_number_gives_nan_and_host_and_device_agree(name):
     traced = TRACED[name]
 
@@ -587,7 +587,7 @@ def test_laps_with_a_fraction_of_a_step_begin_at_their_steps(lap, after):
         np.testing.assert_array_equal(values, on_the_host)
 
 
-@pytest.mark.parametrize("length", [2**31 - 1, 2**31 - 600])
+@sweep("length", [2**31 - 1, 2**31 - 600], [2**31 - 1])
 def test_the_clock_of_a_cut_phase_may_end_far_away_in_laps_with_a_fraction(length):
     """The distance to the end of such a clock must not wrap in an int32."""
     cut = oc.splice(oc.linear(1.0, 0.0, steps=length), 10.5, oc.constant(1.0, steps=1))
@@ -627,18 +627,18 @@ def check_boundaries(kind: str) -> None:
 
 
 # What is stored of such a step is rounded, and so is the step that a clock computes.
-@pytest.mark.parametrize("kind", ["a factor ends", "spliced", "shifted"])
+@sweep("kind", ["a factor ends", "spliced", "shifted"], ["a factor ends"])
 def test_a_boundary_between_two_steps_is_at_its_count_once_stretched(kind):
     check_boundaries(kind)
 
 
-@pytest.mark.parametrize("kind", ["a factor ends", "spliced", "shifted"])
+@sweep("kind", ["a factor ends", "spliced", "shifted"], ["spliced"])
 def test_a_stretched_boundary_is_at_its_count_in_float64_too(x64, kind):
     check_boundaries(kind)
 
 
 @pytest.mark.parametrize("after", ["repeat", "mirror"])
-@pytest.mark.parametrize("lap", [2.5, 1000.5, 10.1])
+@sweep("lap", [2.5, 1000.5, 10.1], [10.1])
 def test_a_late_lap_with_a_fraction_is_misplaced_by_a_part_of_the_count(lap, after):
     """At most 5 * 2**-24 of the count, and the same in each program."""
     schedule = oc.join(oc.linear(0.0, 1.0, steps=lap), after=after)

@@ -38,7 +38,7 @@ SCHEDULES: dict[str, Any] = {
 }
 schedules = pytest.mark.parametrize("name", SCHEDULES)
 # For what compiles a program for each.
-few_schedules = sweep("name", SCHEDULES, ["warm-up", "mirrored", "product"])
+few_schedules = sweep("name", SCHEDULES, ["warm-up", "product"])
 steps = pytest.mark.parametrize("at_step", STEPS)
 some_steps = sweep("at_step", STEPS, [17])
 
@@ -126,7 +126,7 @@ def test_the_rest_is_stretched_to_the_new_end(name, at_step, total_steps):
 
 
 @schedules
-@pytest.mark.parametrize("at_step", [0, 3, 17, 40])
+@sweep("at_step", [0, 3, 17, 40], [0, 17])
 def test_a_rest_as_long_as_time_is_stretched_or_refused(name, at_step):
     schedule = SCHEDULES[name]
     if not may_be_extended(schedule, at_step):
@@ -234,7 +234,7 @@ def test_a_schedule_of_every_kind_can_be_edited(name):
             assert longer.total_steps == 90
 
 
-@sweep("name", ["warm-up", "endless", "product", "extended"], ["warm-up", "endless"])
+@sweep("name", ["warm-up", "endless", "product", "extended"], ["endless"])
 @pytest.mark.parametrize("edit", [cooled, rewarmed, extended])
 def test_at_step_and_the_schedule_may_be_traced(name, edit):
     schedule = SCHEDULES[name]
@@ -279,7 +279,7 @@ def test_the_code_of_an_extended_schedule_builds_it():
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("at_step", [3, 17, 60])
+@sweep("at_step", [3, 17, 60], [17])
 @pytest.mark.parametrize("edit", [cooled, rewarmed, extended])
 def test_the_schedule_of_a_live_state_is_edited_at_its_count(at_step, edit):
     tx = inject(optax.sgd, learning_rate=CURVE)

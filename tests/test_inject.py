@@ -112,7 +112,7 @@ def plain_outputs(name: str, wrapper: str, params: Any) -> tuple[Any, Any, Any]:
     return *jax.eval_shape(plain.update, params, opt_state, params), opt_state
 
 
-@wrappers
+@sweep("wrapper", WRAPPERS, [*WRAPPERS][::3])
 def test_the_rate_that_was_applied_is_read_alone(wrapper):
     tx = WRAPPERS[wrapper](inject(optax.adamw, learning_rate=CURVE))
     params = params_of()
@@ -157,7 +157,7 @@ def test_the_state_never_changes_its_shapes_and_dtypes(name, wrapper, dtype):
     )
 
 
-@pytest.mark.parametrize("name", ["adamw", "adamw, numbers", "lion", "lamb", "sgd"])
+@sweep("name", ["adamw", "adamw, numbers", "lion", "lamb", "sgd"], ["adamw", "lamb"])
 def test_after_forty_steps_it_equals_the_plain_optimizer(name):
     factory, written = OPTIMIZERS[name]
     # Optax follows a schedule for the rate alone.
@@ -310,7 +310,7 @@ KERNELS = {
 }
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@sweep("name", KERNELS, ["edited", "a thousand"])
 def test_a_schedule_in_the_state_takes_at_most_two_more_kernels_than_in_optax(name):
     theirs = optax.inject_hyperparams(optax.adamw)(
         learning_rate=optax.cosine_decay_schedule(1e-3, 1_000)

@@ -6,10 +6,11 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, plain
+from cases import CASES, FEW, plain
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import padded, table_of, through_json
+from sweeps import sweep
 
 import optax_cosine as oc
 
@@ -120,7 +121,7 @@ def test_every_kind_comes_back(name):
     assert repr(again) == repr(schedule)
 
 
-@pytest.mark.parametrize("name", CASES)
+@sweep("name", CASES, FEW[::2])
 def test_every_case_comes_back_with_the_same_values(name):
     schedule, again = plain(name), through_json(plain(name))
     assert again == schedule

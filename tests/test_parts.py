@@ -215,7 +215,7 @@ KINDS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", KINDS)
+@sweep("name", KINDS, ["table", "product"])
 def test_a_negated_schedule_has_the_negated_values(name):
     schedule = KINDS[name]
     negated, counts = -schedule, np.arange(-1, 40)

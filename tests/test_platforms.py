@@ -26,7 +26,7 @@ def there_and_back(function: Any, *arguments: Any) -> Any:
     return read.call
 
 
-@sweep("name", CASES, FEW[::2])
+@sweep("name", CASES, FEW[:2])
 def test_every_schedule_is_a_program_for_every_platform(name):
     schedule = plain(name)
     leaves, treedef = jax.tree.flatten(schedule)
@@ -42,7 +42,7 @@ def test_every_schedule_is_a_program_for_every_platform(name):
     np.testing.assert_array_max_ulp(np.asarray(given), expected, 4)
 
 
-@sweep("name", CASES, FEW[::2])
+@sweep("name", CASES, FEW[:2])
 def test_every_schedule_is_built_on_every_platform(name):
     case = CASES[name]
     numbers = {key: jnp.asarray(number) for key, number in case.numbers.items()}

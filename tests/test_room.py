@@ -93,6 +93,7 @@ def test_no_row_of_an_endless_schedule_is_dropped():
     assert rate_of(state) == endless
 
 
+@pytest.mark.thorough
 def test_hundreds_of_edits_keep_the_shape():
     state: Any = start(CURVE)
     for count in range(0, 3_000, 10):

@@ -60,7 +60,7 @@ COUNT_DTYPES = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32"]
 FLOAT_DTYPES = ["float16", "bfloat16", "float32"]
 
 
-@pytest.mark.parametrize("dtype", [*COUNT_DTYPES, *FLOAT_DTYPES])
+@sweep("dtype", [*COUNT_DTYPES, *FLOAT_DTYPES], ["uint32", "bfloat16"])
 def test_counts_of_every_dtype_mean_the_same(schedule, dtype):
     counts = jnp.array([0, 1, 1, 0] if dtype == "bool" else [0, 7, 50, 101], dtype)
     values = schedule(counts)
@@ -688,11 +688,7 @@ HALVED = ["bent", "warm-up", "mirrored at a fraction", "waiting", "stairs", "pro
 @sweep(
     ("name", "dtype"),
     [(name, dtype) for name in HALVED for dtype in ("bfloat16", "float16")],
-    [
-        ("bent", "float16"),
-        ("waiting", "bfloat16"),
-        ("mirrored at a fraction", "bfloat16"),
-    ],
+    [("bent", "float16"), ("mirrored at a fraction", "bfloat16")],
 )
 def test_numbers_in_half_precision_are_evaluated_in_float32(name, dtype):
     def narrow(leaf):
