@@ -6,10 +6,11 @@ For a table:
    (`from_array`).
 2. Wrap the count into one lap, if the table repeats or mirrors itself.
 3. Find the row that plays, by comparing the count with the ends of the rows.
-4. A row moves on a clock, which may start before the row does and end after the row.
-   Count the steps since the clock started, and the steps until the clock ends, in
-   integers. Both numbers become floats, and the smaller one is used. Without fractions
-   of a step, the conversion is the first rounding.
+4. A row moves on a clock. The clock may start before or after the row does, and end
+   before or after the row does. Before and after the clock, the value of the nearer end
+   holds. Count the steps since the clock started, and the steps until the clock ends,
+   in integers. Both numbers become floats, and the smaller one is used. Without
+   fractions of a step, the conversion is the first rounding.
 5. Multiply that number by `position_per_step`. The product is the position on the row,
    seen from the nearer end. Between the two ends lies the angle pi / 2 on a cosine, and
    1 on a line. On a cosine the square of the sine of the position is the weight of the
@@ -20,13 +21,13 @@ For a table:
    middle of the two values.
 
 At either end the weight is 0, so a schedule meets its values to the bit. Rounded sums
-and products are monotone, and so is the sine of XLA up to pi / 4: tests/test_curve.py
-checks the sine. So from one whole count to the next, neither half of a decaying row
-rises. In the middle of the row, at which the halves meet, their roundings might pass
-each other, and step 6 stops both halves at the middle value. With an exponent the
-halves meet away from the middle value, and step 6 does not act there. A step back
-there, or from a logarithm or an exponential, is not excluded by proof;
-tests/test_curve.py and tests/test_edges.py look for one.
+and products are monotone, and so is the square of XLA's sine up to pi / 4, as
+tests/test_curve.py checks in float32. So from one whole count to the next, neither half
+of a decaying row rises. In the middle of the row, at which the halves meet, their
+roundings might pass each other, and step 6 stops both halves at the middle value. With
+an exponent, the halves in time meet away from the middle value, and step 6 does not act
+there. A step back there, or from a logarithm or an exponential, is not excluded by
+proof; tests/test_curve.py and tests/test_edges.py look for one.
 
 The same lines serve two kinds of tables. A traced table is an argument of the program
 or part of an optimizer state, and the program does not depend on the numbers in the
@@ -97,9 +98,9 @@ def _value_of_node(node: Node, now: Time, num_counts: object) -> Array:
             return factor * _value_of_node(second, now, num_counts).astype(dtype)
         case Spliced(before, at_step, then):
             dtype, at_step = dtype_of(node), at_step.astype(now.frac.dtype)
-            # Laps are counted by `whole` alone, so `frac` must be from 0 to 1. `add`
-            # ensures that, and `-` does not. Below 0 the difference may be anything, as
-            # `later` is not selected there.
+            # Laps of whole steps are counted by `whole` alone, so `frac` must be from 0
+            # to 1. `add` ensures that, and `-` does not. Below 0 the difference may be
+            # anything, as `later` is not selected there.
             since = add(now, -at_step)
             earlier = _value_of_node(before, now, num_counts).astype(dtype)
             later = _value_of_node(then, since, num_counts).astype(dtype)
@@ -131,8 +132,9 @@ def _value_of_table(table: Table, now: Time, num_counts: object) -> Array:
     # `clip_value`, which keeps derivatives.
     is_plain = is_known(table) and always(in_lap.frac, 0)
     clip = lax.clamp if is_plain else clip_value
-    # Without fractions no lap begins early, before step 0 of the lap (see `_laps`). So
-    # a known clock that starts at step 0 or later is less than 2**31 steps away.
+    # Without fractions the time in a lap is 0 or more; with fractions a lap may begin
+    # early (see `_laps`). So a known clock that starts at step 0 or later is less than
+    # 2**31 steps away.
     may_wrap = not is_plain or bool((table.rows.clock_start.whole < 0).any())
     elapsed, remaining = _distances(row, in_lap, may_wrap=may_wrap)
     weight, is_from_start = _weight_of_farther_end(row, elapsed, remaining, clip)
@@ -148,9 +150,10 @@ def _distances(row: Row, now: Time, *, may_wrap: bool) -> tuple[Numbers, Numbers
     if may_wrap:
         # `now`, the start and the end are less than 2**31 steps from step 0, but may be
         # on two sides of step 0. Then their difference may wrap. Only a start or an end
-        # that is 2**31 steps from `now` or more is moved. The other end of the clock is
-        # nearer then, or `now` is outside the clock, so no value changes. The -1 and
-        # the 0 keep the two bounds from wrapping.
+        # that is 2**31 steps from `now` or more is moved. Then step 0 lies between
+        # that end and `now`, so the other end of the clock is nearer, or `now` is
+        # outside the clock, and no value changes. The -1 and the 0 keep the two bounds
+        # from wrapping.
         lowest = lax.max(now.whole, lax.full_like(now.whole, -1)) - np.int32(LARGEST)
         highest = lax.min(now.whole, lax.full_like(now.whole, 0)) + np.int32(LARGEST)
         start = Time(lax.clamp(lowest, start.whole, highest), start.frac)
@@ -184,8 +187,8 @@ def _weight_of_farther_end(
     if always(row.exponent, 1):
         return weight, is_from_start
     # The base is the weight of `init_value`. `raise_to_power` takes and returns a
-    # weight below one half, and a flag. A true flag says that the weight is the base,
-    # or the power. A false flag says that the weight is 1 minus that. The base is
+    # weight of one half at most, and a flag. A true flag says that the weight is the
+    # base, or the power. A false flag says that the weight is 1 minus that. The base is
     # `weight` if the end is nearer, so the flag is `~is_from_start`.
     weight, is_power = raise_to_power(
         weight, ~is_from_start, row.exponent, one_minus_power
