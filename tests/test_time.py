@@ -81,6 +81,9 @@ def test_fractions_of_steps_are_scaled_too(now, steps, counts):
     np.testing.assert_allclose(total, truth, rtol=1e-6, atol=2.0**-24)
 
 
+# Ties of the last stored digit, which are rounded to even.
+@example(now=2**24 + 1, steps=1, counts=2**25)
+@example(now=2**24 + 3, steps=1, counts=2**25)
 @given(now=whole_numbers, steps=lengths, counts=lengths)
 def test_a_scaled_time_is_stored_as_the_known_one_is(now, steps, counts):
     # A fraction that differs in its last digit puts a boundary at another count.
