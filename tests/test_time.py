@@ -79,11 +79,25 @@ def test_fractions_of_steps_are_scaled_too(now, steps, counts):
     total = float(result.whole) + float(result.frac)
     # Fractions are rounded to the grid of stored times, which gives `atol`.
     np.testing.assert_allclose(total, truth, rtol=1e-6, atol=2.0**-24)
+    assert float(result.frac) * 2**24 % 1 == 0
+
+
+def test_a_scaled_time_has_the_derivative_of_the_ratio():
+    def scaled(count, steps):
+        ratio = _time.from_array(steps, FLOAT32), whole(3)
+        return _time.scale(_time.from_array(count, FLOAT32), *ratio).to_float()
+
+    slopes = jax.jit(jax.grad(scaled, (0, 1)))(jnp.float32(10.25), jnp.float32(2))
+    np.testing.assert_allclose(slopes, (2 / 3, 10.25 / 3), rtol=1e-6)
 
 
 # Ties of the last stored digit, which are rounded to even.
 @example(now=2**24 + 1, steps=1, counts=2**25)
 @example(now=2**24 + 3, steps=1, counts=2**25)
+# What is nearly whole is whole. Less than half a step is not 0: a row would be empty.
+@example(now=1, steps=1, counts=2**21)
+@example(now=2**21 - 1, steps=1, counts=2**21)
+@example(now=2**21 + 1, steps=1, counts=2**21)
 @given(now=whole_numbers, steps=lengths, counts=lengths)
 def test_a_scaled_time_is_stored_as_the_known_one_is(now, steps, counts):
     # A fraction that differs in its last digit puts a boundary at another count.
