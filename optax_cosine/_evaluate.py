@@ -152,10 +152,11 @@ def _distances(row: Row, now: Time, *, may_wrap: bool) -> tuple[Numbers, Numbers
         # on two sides of step 0. Then their difference may wrap. Only a start or an end
         # that is 2**31 steps from `now` or more is moved. Then step 0 lies between
         # that end and `now`, so the other end of the clock is nearer, or `now` is
-        # outside the clock, and no value changes. The -1 and the 0 keep the two bounds
-        # from wrapping.
-        lowest = lax.max(now.whole, lax.full_like(now.whole, -1)) - np.int32(LARGEST)
-        highest = lax.min(now.whole, lax.full_like(now.whole, 0)) + np.int32(LARGEST)
+        # outside the clock, and no value changes. The maximum and the minimum keep the
+        # two bounds from wrapping.
+        zero = lax.full_like(now.whole, 0)
+        lowest = lax.max(now.whole, zero) - np.int32(LARGEST)
+        highest = lax.min(now.whole, zero) + np.int32(LARGEST)
         start = Time(lax.clamp(lowest, start.whole, highest), start.frac)
         end = Time(lax.clamp(lowest, end.whole, highest), end.frac)
     return (now - start).to_float(), (end - now).to_float()

@@ -661,6 +661,15 @@ def test_a_late_lap_with_a_fraction_is_misplaced_by_a_part_of_the_count(lap, aft
             assert near <= nearby / 64 / lap + 1e-6, f"{count}: {value}"
 
 
+def test_a_lap_that_begins_early_reads_its_clock_from_there():
+    """Late in a run a lap is read below its step 0, but a cut clock began before."""
+    row = oc.cosine(1.0, 0.0, steps=100.5)
+    schedule = oc.join(oc.shift(row, 50), after="repeat")
+    counts = np.arange(2**24 - 4_000, 2**24, dtype=np.int32)
+    for values in as_argument_and_closed_over(schedule, counts):
+        assert np.max(values) <= row(45)
+
+
 def ends_between_two_steps(whole, *factors):
     """A splice at the end of a table, and a shift, of fractions of steps."""
     line = oc.linear(1.0, 0.5, steps=10)
