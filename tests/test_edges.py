@@ -588,14 +588,17 @@ def test_laps_with_a_fraction_of_a_step_begin_at_their_steps(lap, after):
 
 
 @sweep("length", [2**31 - 1, 2**31 - 600], [2**31 - 1])
-def test_the_clock_of_a_cut_phase_may_end_far_away_in_laps_with_a_fraction(length):
+@pytest.mark.parametrize("after", ["repeat", "mirror"])
+def test_the_clock_of_a_cut_phase_may_end_far_away_in_laps_with_a_fraction(
+    length, after
+):
     """The distance to the end of such a clock must not wrap in an int32."""
-    cut = oc.splice(oc.linear(1.0, 0.0, steps=length), 10.5, oc.constant(1.0, steps=1))
-    schedule = oc.join(cut, after="mirror")
-    counts = np.arange(0, 5_000)
-    on_the_host = [schedule(int(count)) for count in counts]
+    cut = oc.splice(oc.linear(1.0, 0.0, steps=length), 10.3, oc.constant(1.0, steps=1))
+    schedule = oc.join(cut, after=after)
+    # The later laps begin early, and are read below their step 0.
+    counts = np.concatenate([np.arange(5_000), np.arange(2**24 - 5_000, 2**24)])
     for values in as_argument_and_closed_over(schedule, counts):
-        np.testing.assert_allclose(values, on_the_host, rtol=1e-6)
+        np.testing.assert_allclose(values, np.ones(counts.size), rtol=1e-6)
 
 
 def boundary_at(count: int, stretched_by: int, kind: str) -> oc.Schedule:
@@ -659,6 +662,18 @@ def test_a_late_lap_with_a_fraction_is_misplaced_by_a_part_of_the_count(lap, aft
             # A 64th of what is allowed lies between two of these.
             near = min(abs(value - x) for x in exact)
             assert near <= nearby / 64 / lap + 1e-6, f"{count}: {value}"
+
+
+def test_a_clock_that_ended_long_before_step_0_is_over_at_every_count():
+    """The distance to the end of such a clock must not wrap in an int32."""
+    rows = oc.join(oc.cosine(1.0, 0.2, steps=10), oc.linear(0.2, 0.5, steps=5))
+    counts = np.array([0, 5, LARGEST - 3, LARGEST])
+    traced = jax.jit(lambda steps: oc.shift(rows, steps))(LARGEST)
+    for values in (
+        *as_argument_and_closed_over(oc.shift(rows, LARGEST), counts),
+        *as_argument_and_closed_over(traced, counts),
+    ):
+        np.testing.assert_array_equal(values, np.float32(0.5))
 
 
 def test_a_lap_that_begins_early_reads_its_clock_from_there():
