@@ -676,6 +676,32 @@ def test_a_clock_that_ended_long_before_step_0_is_over_at_every_count():
         np.testing.assert_array_equal(values, np.float32(0.5))
 
 
+def test_an_empty_first_phase_is_not_found_in_a_lap_that_begins_early():
+    def build(steps):
+        once = oc.warmup_cosine_annealing_schedule(
+            1.0, 10, warmup_steps=steps, end_value=0.5
+        )
+        return oc.join(oc.stretch(once, 1.03), after="repeat")
+
+    counts = np.arange(2**24 - 5_000, 2**24, dtype=np.int32)
+    assert np.min(jax.jit(build)(0)(counts)) >= 0.5
+
+
+def test_laps_after_a_splice_between_two_steps_begin_after_their_step():
+    restarts = oc.join(oc.linear(1.0, 0.0, steps=10), after="repeat")
+    spliced = oc.splice(restarts, 5.5, restarts)
+    for values in as_argument_and_closed_over(spliced, np.array([15, 16])):
+        np.testing.assert_allclose(values, [0.05, 0.95], rtol=1e-6)
+
+
+@pytest.mark.parametrize("frac", [0.25, 0.75, 1 - 2**-10])
+def test_many_phases_that_end_between_two_steps_hold_the_last_value(frac):
+    falls = [oc.linear(1.0 + i, 1.0 - i / 50, steps=2) for i in range(20)]
+    schedule = oc.join(*falls, oc.linear(0.9, 0.5, steps=frac))
+    for values in as_argument_and_closed_over(schedule, np.array([41, 99, LARGEST])):
+        np.testing.assert_array_equal(values, np.float32(0.5))
+
+
 def test_a_lap_that_begins_early_reads_its_clock_from_there():
     """Late in a run a lap is read below its step 0, but a cut clock began before."""
     row = oc.cosine(1.0, 0.0, steps=100.5)
