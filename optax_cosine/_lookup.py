@@ -3,11 +3,11 @@
 A row plays until its end, so the row that plays is the first row whose end is after the
 time. Past the last end, the last row that has steps plays.
 
-A known table is written into the program: up to 8 rows are chosen with selects, and
-more rows are gathered. A traced table is read with gathers alone, by two gathers for
-all columns, and the program does not depend on what is in the table. How the index of
-the row is found depends on the number of rows and of counts, as each way is the fastest
-for some of them; all ways find the same row.
+A known table is written into the program: a few rows are chosen with selects, and more
+rows are gathered. A traced table is read with gathers alone, two for all columns, and
+the program does not depend on the numbers in the table. How the index of the row is
+found depends on the number of rows and of counts. Each way is the fastest for some
+numbers, and all ways find the same row.
 """
 
 from typing import NamedTuple

@@ -59,7 +59,7 @@ def weights() -> np.ndarray:
     return np.random.default_rng(0).random(1_000, np.float32) / 2
 
 
-bend = jax.jit(_curve.raise_to_power, static_argnums=3)
+raise_to_power = jax.jit(_curve.raise_to_power, static_argnums=3)
 ROUGHLY, PRECISELY = _curve.one_minus_power, _curve.one_minus_power_precisely
 both_ways = pytest.mark.parametrize("one_minus", [ROUGHLY, PRECISELY])
 
@@ -70,7 +70,7 @@ def test_an_exponent_of_one_changes_no_bit(is_base, one_minus):
     weight = weights()
     flags = np.full(weight.shape, is_base)
     ones = np.ones_like(weight)
-    bent, is_power = bend(weight, flags, ones, one_minus)
+    bent, is_power = raise_to_power(weight, flags, ones, one_minus)
     np.testing.assert_array_equal(bent, weight)
     np.testing.assert_array_equal(is_power, flags)
 
@@ -81,7 +81,9 @@ def test_powers_fall_with_their_base(exponent, one_minus):
     steps = np.arange(0, 2**24 + 1, 8_191, dtype=np.float32) / 2**24
     base, exponents = 1 - steps, np.full_like(steps, exponent)
     is_base = base < steps
-    bent, is_power = bend(np.minimum(base, steps), is_base, exponents, one_minus)
+    bent, is_power = raise_to_power(
+        np.minimum(base, steps), is_base, exponents, one_minus
+    )
     raised = np.where(is_power, bent, 1 - bent)
     rest = np.where(is_power, 1 - bent, bent)
     assert (np.diff(raised) <= 0).all()
@@ -98,7 +100,7 @@ def test_what_a_power_lacks_to_1_keeps_its_digits(exponent, dtype, x64):
     rest = np.geomspace(2.0**-40, 0.5, 5_000).astype(dtype)
     flags = np.zeros(rest.shape, np.bool_)
     exponents = np.full_like(rest, exponent)
-    bent, is_power = map(np.asarray, bend(rest, flags, exponents, PRECISELY))
+    bent, is_power = map(np.asarray, raise_to_power(rest, flags, exponents, PRECISELY))
     exponent = float(dtype(exponent))
     truth = -np.expm1(exponent * np.log1p(-rest.astype(np.longdouble)))
     # The difference of 1 and the power would have no digit of the smallest of them.
@@ -114,7 +116,7 @@ def test_the_two_formulas_of_a_small_difference_meet_without_a_step_back(exponen
     middle = -np.expm1(-(2.0**-11) / exponent)
     rest = middle + np.arange(-2_000, 2_000) * np.spacing(middle)
     flags, exponents = np.zeros(rest.shape, np.bool_), np.full_like(rest, exponent)
-    bent, _ = bend(rest, flags, exponents, PRECISELY)
+    bent, _ = raise_to_power(rest, flags, exponents, PRECISELY)
     assert (np.diff(bent) >= 0).all()
 
 
